@@ -1,0 +1,55 @@
+"""Tiller's web application; `python app.py --help` explains its options. Hugging Face Spaces runs this file too."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from steering.errors import InputError, TillerError
+from ui.settings import Settings, parse_settings
+
+logger = logging.getLogger("tiller")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve the page until interrupted; returns the exit code: 0, 2 for bad input, 1 for every other trouble."""
+    try:
+        settings = parse_settings(argv, os.environ)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        serve(settings)
+    except TillerError as error:
+        print(f"tiller: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("tiller: stopped.", file=sys.stderr)
+    return 0
+
+
+def serve(settings: Settings) -> None:
+    """Open the database, load the models and serve the page.
+
+    The heavy imports are here, so that --help and a mistyped option are answered at once.
+
+    Raises:
+        TillerError: the database, a model or the page cannot be opened.
+    """
+    if os.environ.get("SPACES_ZERO_GPU"):
+        importlib.import_module("spaces")  # patches torch, so it has to come before it; exists on ZeroGPU Spaces only
+
+    from models.engine import load_engine
+    from models.presets import load_preset
+    from storage.database import open_database
+    from storage.repository import SqlRepository
+    from ui.page import launch_page
+
+    # The preset and the database first: what is wrong with them shows before minutes of loading.
+    preset = load_preset(settings.preset, settings.config)
+    with open_database(settings.database_url) as database:
+        logger.info("judgements are kept in %s", database.url)
+        engine = load_engine(preset, device=settings.device, dtype=settings.dtype)
+        launch_page(engine, SqlRepository(database), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

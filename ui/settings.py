@@ -1,0 +1,251 @@
+"""Tiller's settings: one table (the fields of `Settings`) makes the options, their environment variables and the help.
+
+An option beats its environment variable, which beats the default. Nothing wrong is ever replaced by a default.
+"""
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from models.presets import PRESET_NAMES
+from steering.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "TILLER_"
+TEST_PREFIX = "TILLER_TEST_"  # read by the test suite, not by the application
+DEFAULT_PRESET = "demo"
+DATABASE_FILE = "tiller.db"
+DATABASE_SCHEMES = ("sqlite", "postgresql+psycopg")
+SPACES_DATA = Path("/data")
+TRUE_WORDS = ("1", "true", "yes", "on")
+FALSE_WORDS = ("0", "false", "no", "off")
+SEE_HELP = "`python app.py --help` explains every option and environment variable."
+
+
+def _about(help_text: str, *, kind: type = str, default: str = "", **limits: Any) -> dict[str, Any]:
+    """A row of the table: `default` in words where the value says little; `limits` are `choices` or `low` and `high`."""
+    return {"help": help_text, "kind": kind, "default": default, **limits}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a person can set; each field is the option --like-this and the variable TILLER_LIKE_THIS.
+
+    `preset` is None where `config` is given and never otherwise; `home` is absolute; `database_url` is never empty;
+    `access_code` is None where the page is open to everybody. Access code and database URL are left out of the repr.
+
+    Raises:
+        SettingsError: a value is not allowed; the message names the setting and what is allowed.
+    """
+
+    preset: str | None = field(
+        default=None,
+        metadata=_about(
+            "built-in base model and guides; excludes --config", default=DEFAULT_PRESET, choices=PRESET_NAMES
+        ),
+    )
+    config: Path | None = field(
+        default=None,
+        metadata=_about("TOML file naming a base model and its guides; excludes --preset", kind=Path, default="none"),
+    )
+    device: str = field(
+        default="auto",
+        metadata=_about("where the models run; auto takes CUDA where there is a GPU", choices=("auto", "cpu", "cuda")),
+    )
+    dtype: str = field(
+        default="auto",
+        metadata=_about(
+            "number format of the weights; auto is bfloat16 where the hardware is fast with it, else float32",
+            choices=("auto", "float32", "bfloat16", "float16"),
+        ),
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=_about(
+            "address to listen on; 0.0.0.0 is every network of this machine", default="127.0.0.1; on Spaces 0.0.0.0"
+        ),
+    )
+    port: int = field(default=7860, metadata=_about("port to listen on", kind=int, low=1, high=65535))
+    home: Path = field(
+        default=Path("var"),
+        metadata=_about(
+            "folder for the database and local secrets",
+            kind=Path,
+            default="./var; on Spaces /data if it can be written",
+        ),
+    )
+    database_url: str = field(
+        default="",
+        repr=False,
+        metadata=_about(
+            "where judgements are kept: sqlite:///FILE or postgresql+psycopg://…; prefer the variable for a password",
+            default=f"the SQLite file {DATABASE_FILE} in the home folder",
+        ),
+    )
+    max_new_tokens_limit: int = field(
+        default=512, metadata=_about("most tokens an answer may have", kind=int, low=1, high=2**20)
+    )
+    max_prompt_chars: int = field(
+        default=20000, metadata=_about("most characters a prompt may have", kind=int, low=1, high=10**7)
+    )
+    queue_size: int = field(
+        default=32, metadata=_about("runs that may wait before new ones are refused", kind=int, low=1, high=10**4)
+    )
+    access_code: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(
+            "password that opens the page, with any user name; prefer the variable, a command line is not secret",
+            default="none, the page is open",
+        ),
+    )
+    root_path: str = field(
+        default="",
+        metadata=_about("path under which a reverse proxy serves the page, such as /tiller", default="none"),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_about("least important messages to log", choices=("debug", "info", "warning", "error")),
+    )
+    open_browser: bool = field(
+        default=False, metadata=_about("open the page in this machine's browser", kind=bool, default="no")
+    )
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.config is not None:
+            raise SettingsError(
+                f"Both a preset ({self.preset}) and a config file ({self.config}) are given; only one can be used.",
+                hint="Leave out --preset or --config, and look at TILLER_PRESET and TILLER_CONFIG too.",
+            )
+        if self.preset is None and self.config is None:
+            object.__setattr__(self, "preset", DEFAULT_PRESET)
+        object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{(self.home / DATABASE_FILE).as_posix()}")
+        for setting in fields(self):
+            _check_limits(setting, getattr(self, setting.name))
+        _check_texts(self)
+
+
+def parse_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings given by the options `argv` (without the program's name) and the variables of `environ`.
+
+    Raises:
+        SettingsError: an unknown option or TILLER_ variable, or a value that is not allowed.
+        SystemExit: --help was asked for, after it was printed (code 0).
+    """
+    known = {_variable(setting.name): setting for setting in fields(Settings)}
+    given = _environment_defaults(environ)
+    for variable, raw in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise SettingsError(f"There is no environment variable {variable}.", hint=hint + SEE_HELP)
+        given[known[variable].name] = _convert(known[variable], raw, source=variable)
+    for name, raw in vars(_parser().parse_args(argv)).items():
+        setting = known[_variable(name)]
+        given[name] = raw if isinstance(raw, bool) else _convert(setting, raw, source=_option(setting.name))
+    return Settings(**given)
+
+
+def _environment_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Defaults that differ on Hugging Face Spaces, which sets SPACE_ID."""
+    if "SPACE_ID" not in environ:
+        return {}
+    lasting = SPACES_DATA.is_dir() and os.access(SPACES_DATA, os.W_OK)
+    return {"host": "0.0.0.0"} | ({"home": SPACES_DATA} if lasting else {})
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad command line as a SettingsError, like every other bad setting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"The command line cannot be used: {message}.", hint=SEE_HELP)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="app.py",
+        description="Tiller: preference steering. Serves the page on which sliders steer a language model.",
+        epilog="Each option can also be set by the environment variable in brackets; the option wins.",
+        allow_abbrev=False,
+    )
+    for setting in fields(Settings):
+        facts = setting.metadata
+        default = facts["default"] or setting.default
+        how: dict[str, Any] = {"help": f"{facts['help']} [{_variable(setting.name)}; default: {default}]"}
+        if facts["kind"] is bool:
+            how["action"] = argparse.BooleanOptionalAction
+        elif "choices" in facts:
+            how["metavar"] = "|".join(facts["choices"])
+        else:
+            how["metavar"] = {int: "N", Path: "PATH"}.get(facts["kind"], "TEXT")
+        parser.add_argument(_option(setting.name), dest=setting.name, default=argparse.SUPPRESS, **how)
+    return parser
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _convert(setting: "Field[Any]", raw: str, *, source: str) -> Any:
+    """What a person wrote, as the field's kind. `source` is the option or variable, for the message."""
+    kind = setting.metadata["kind"]
+    if not raw.strip():
+        # An empty variable is usually a secret or a template that did not arrive: never take it for "no access code".
+        raise SettingsError(f"{source} is empty.", hint=f"Give it a value or leave {source} out.")
+    if kind is int:
+        try:
+            return int(raw)
+        except ValueError:
+            raise SettingsError(f"{source} is {raw!r}; it must be a whole number.", hint=SEE_HELP) from None
+    if kind is bool:
+        if raw.lower() not in TRUE_WORDS + FALSE_WORDS:
+            words = ", ".join(TRUE_WORDS + FALSE_WORDS)
+            raise SettingsError(f"{source} is {raw!r}; it must be one of {words}.", hint=SEE_HELP)
+        return raw.lower() in TRUE_WORDS
+    return kind(raw)
+
+
+def _check_limits(setting: "Field[Any]", value: Any) -> None:
+    facts = setting.metadata
+    name = f"{_option(setting.name)} ({_variable(setting.name)})"
+    if "choices" in facts and value is not None and value not in facts["choices"]:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.", hint=SEE_HELP)
+    if "low" in facts and not facts["low"] <= value <= facts["high"]:
+        raise SettingsError(
+            f"{name} is {value}; it must be from {facts['low']} to {facts['high']}.",
+            hint=f"Change {_option(setting.name)}.",
+        )
+
+
+def _check_texts(settings: Settings) -> None:
+    """Raises SettingsError where a text cannot be what it is for. Secrets are never repeated in the message."""
+    if not settings.host or any(character in settings.host for character in "/ \t"):
+        raise SettingsError(
+            f"--host (TILLER_HOST) is {settings.host!r}; it must be a host name or an IP address.",
+            hint="Leave out http:// and the port; --port is an option of its own.",
+        )
+    if settings.root_path and not settings.root_path.startswith(("/", "http://", "https://")):
+        raise SettingsError(
+            f"--root-path (TILLER_ROOT_PATH) is {settings.root_path!r}; it must start with / or be a full URL.",
+            hint="Give the path the visitors' browsers see, such as /tiller.",
+        )
+    if settings.home.exists() and not settings.home.is_dir():
+        raise SettingsError(f"--home (TILLER_HOME) is {settings.home}, which is not a folder.", hint="Name a folder.")
+    scheme, colon, _ = settings.database_url.partition("://")
+    if not colon or scheme not in DATABASE_SCHEMES:
+        got = f"starts with {scheme!r}" if colon else "is not a URL"
+        raise SettingsError(
+            f"--database-url (TILLER_DATABASE_URL) {got}; it must start with sqlite:/// or postgresql+psycopg://.",
+            hint="Leave it out to use a SQLite file in the home folder.",
+        )
