@@ -1,0 +1,1 @@
+"""Judgements: the records, and the only room that speaks SQL."""
