@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from models.presets import load_preset
 from steering.errors import InputError, TillerError
 from ui.settings import Settings, parse_settings
 
@@ -29,24 +30,25 @@ def main(argv: Sequence[str]) -> int:
 def serve(settings: Settings) -> None:
     """Open the database, load the models and serve the page.
 
-    The heavy imports are here, so that --help and a mistyped option are answered at once.
+    What is quick comes first, so that a mistyped file or a broken database is told at once and not after the heavy
+    imports and minutes of loading.
 
     Raises:
-        TillerError: the database, a model or the page cannot be opened.
+        TillerError: the preset, the database, a model or the page cannot be opened.
     """
-    if os.environ.get("SPACES_ZERO_GPU"):
-        importlib.import_module("spaces")  # patches torch, so it has to come before it; exists on ZeroGPU Spaces only
-
-    from models.engine import load_engine
-    from models.presets import load_preset
-    from storage.database import open_database
-    from storage.repository import SqlRepository
-    from ui.page import launch_page
-
-    # The preset and the database first: what is wrong with them shows before minutes of loading.
     preset = load_preset(settings.preset, settings.config)
+
+    from storage.database import open_database
+    from storage.sql_repository import SqlRepository
+
     with open_database(settings.database_url) as database:
         logger.info("judgements are kept in %s", database.url)
+        if os.environ.get("SPACES_ZERO_GPU"):
+            importlib.import_module("spaces")  # exists on ZeroGPU Spaces only; patches torch, so it comes before it
+
+        from models.engine import load_engine
+        from ui.page import launch_page
+
         engine = load_engine(preset, device=settings.device, dtype=settings.dtype)
         launch_page(engine, SqlRepository(database), settings)
 
