@@ -10,6 +10,7 @@ from models.presets import load_preset
 from steering.errors import InputError, TillerError
 from ui.settings import Settings, parse_settings
 
+LOGGERS = ("tiller", "steering", "models", "storage", "ui")
 logger = logging.getLogger("tiller")
 
 
@@ -17,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve the page until interrupted; returns the exit code: 0, 2 for bad input, 1 for every other trouble."""
     try:
         settings = parse_settings(argv, os.environ)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        configure_logging(settings.log_level)
         serve(settings)
     except TillerError as error:
         print(f"tiller: {error}", file=sys.stderr)
@@ -25,6 +26,14 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("tiller: stopped.", file=sys.stderr)
     return 0
+
+
+def configure_logging(log_level: str) -> None:
+    """Log to stderr: Tiller's own messages from `log_level` on, those of libraries from warnings on."""
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(level)
 
 
 def serve(settings: Settings) -> None:

@@ -25,7 +25,7 @@ SEE_HELP = "`python app.py --help` explains every option and environment variabl
 
 
 def _about(help_text: str, *, kind: type = str, default: str = "", **limits: Any) -> dict[str, Any]:
-    """A row of the table: `default` in words where the value says little; `limits` are `choices` or `low` and `high`."""
+    """A row of the table; `default` in words where the value says little, `limits`: `choices`, or `low` and `high`."""
     return {"help": help_text, "kind": kind, "default": default, **limits}
 
 
