@@ -24,7 +24,9 @@ class ComparisonRequest:
 
     def __post_init__(self) -> None:
         if not self.blends:
-            raise BlendError("The comparison has no blend.", hint="Give at least one; a blend without weights is unguided.")
+            raise BlendError(
+                "The comparison has no blend.", hint="Give at least one; a blend without weights is unguided."
+            )
         if not self.messages or not self.messages[-1].content.strip():
             raise InputError("The prompt is empty.", hint="Type a question or a request first.")
         if not 0 <= self.n_top <= 20:

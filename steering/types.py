@@ -79,7 +79,8 @@ class Blend:
                 )
         if self.base_exponent < 0:
             raise BlendError(
-                f"The base exponent is {self.base_exponent:g}; it must be 0 or more.", hint="Use 1 unless you know why not."
+                f"The base exponent is {self.base_exponent:g}; it must be 0 or more.",
+                hint="Use 1 unless you know why not.",
             )
         if self.base_exponent == 0 and not any(self.weights.values()):
             raise BlendError(
@@ -124,9 +125,7 @@ class SamplingSettings:
             _check("plausibility", self.plausibility, 0.0, 1.0)
 
 
-def _check(
-    name: str, value: float, low: float, high: float, *, open_low: bool = False, whole: bool = False
-) -> None:
+def _check(name: str, value: float, low: float, high: float, *, open_low: bool = False, whole: bool = False) -> None:
     is_number = isinstance(value, int) if whole else isinstance(value, int | float)
     inside = is_number and not isinstance(value, bool) and low <= value <= high and not (open_low and value == low)
     if not inside:

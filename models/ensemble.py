@@ -1,0 +1,194 @@
+"""The ensemble over transformers models: members that share base weights are rows of one forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from models.adapters import RowLayout
+from models.cache import RowCache
+from steering.ensemble import Logprobs
+
+
+@dataclass(frozen=True)
+class Group:
+    """One model and the members that are rows of its forward pass.
+
+    ``guides`` are the G-axis indices of its guides, in row order. ``layout`` is given for the base model's group, whose
+    first rows are the base's own; a guide that is a model of its own is a group without.
+    """
+
+    model: PreTrainedModel
+    guides: tuple[int, ...]
+    layout: RowLayout | None = None
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the base model leads the rows."""
+        return self.layout is not None
+
+    def members(self) -> list[int]:
+        """Return the members in row order: 0 is the base, 1 + i guide i."""
+        return [0] * self.has_base + [1 + index for index in self.guides]
+
+    def new_cache(self, n_rows: int, capacity: int) -> RowCache:
+        """Return an empty cache for ``n_rows`` rows of ``capacity`` tokens."""
+        n_layers = self.model.config.get_text_config().num_hidden_layers
+        return RowCache(n_layers, n_rows, capacity, self.model.device)
+
+    def forward(self, tokens: Tensor, cache: RowCache, n_base: int, keep: Tensor | int) -> Tensor:
+        """Read T tokens per row and return logits (R, K, V rows of the head) at the K positions ``keep`` names.
+
+        Args:
+            tokens: (R, T) int64, rows in member order.
+            cache: mutated; rows grow by T.
+            n_base: how many leading rows are the base's.
+            keep: ``logits_to_keep`` of transformers: the last so many, or int64 indices into T.
+        """
+        if self.layout is not None:
+            self.layout.n_base = n_base
+        cache.rows.place(tokens.shape[1])
+        output = self.model(
+            input_ids=tokens,
+            attention_mask=cache.rows.mask(self.model.dtype),
+            position_ids=cache.rows.positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        cache.rows.lengths = [length + tokens.shape[1] for length in cache.rows.lengths]
+        return output.logits
+
+
+class ModelEnsemble:
+    """Implements :class:`steering.ensemble.Ensemble`; the base's group comes first in ``groups``."""
+
+    def __init__(
+        self, groups: Sequence[Group], dimensions: tuple[str, ...], vocabulary_size: int, eos_token_ids: frozenset[int]
+    ) -> None:
+        assert [group.has_base for group in groups] == [True] + [False] * (len(groups) - 1)
+        self.groups = tuple(groups)
+        self.dimensions = dimensions
+        self.vocabulary_size = vocabulary_size
+        self.eos_token_ids = eos_token_ids
+        order = [index for group in self.groups for index in group.guides]
+        assert sorted(order) == list(range(len(dimensions)))
+        self._to_dimension_order = None if order == sorted(order) else [order.index(i) for i in range(len(order))]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base model's outputs live."""
+        return self.groups[0].model.device
+
+    @torch.inference_mode()
+    def prefill(
+        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int
+    ) -> tuple["ModelBatch", Logprobs]:
+        """See :meth:`steering.ensemble.Ensemble.prefill`."""
+        slots = [slot for slot, is_guided in enumerate(guided) if is_guided]
+        caches: list[RowCache | None] = []
+        outputs = []
+        for group in self.groups:
+            members = group.members() if slots else group.members()[: int(group.has_base)]
+            rows = [len(guided) if member == 0 else len(slots) for member in members]
+            if not members:
+                caches.append(None)
+                continue
+            prefilled, logits = self._read(group, [prompts[member] for member in members])
+            # member-major: the member's row, once per slot that it sees
+            index = [row for row, count in enumerate(rows) for _ in range(count)]
+            caches.append(prefilled.copy_rows(index, max(prefilled.rows.lengths) + max_new_tokens))
+            outputs.append(logits[torch.tensor(index, device=logits.device)])
+        batch = ModelBatch(self, caches, len(guided), slots)
+        return batch, self.logprobs(outputs, len(guided), batch.guided)
+
+    def _read(self, group: Group, prompts: Sequence[Sequence[int]]) -> tuple[RowCache, Tensor]:
+        """Read one prompt per row, padded on the right; returns the cache and the logits (R, V) after each prompt."""
+        lengths = [len(prompt) for prompt in prompts]
+        cache = group.new_cache(len(prompts), max(lengths))
+        tokens = _pad(prompts, self.device)
+        ends = sorted(set(lengths))
+        keep = torch.tensor(ends, device=self.device) - 1
+        logits = group.forward(tokens, cache, n_base=int(group.has_base), keep=keep)
+        # what was written after a shorter prompt's end is never seen: its next tokens overwrite it one by one
+        cache.rows.lengths = lengths
+        rows = torch.arange(len(prompts), device=self.device)
+        return cache, logits[rows, torch.tensor([ends.index(length) for length in lengths], device=self.device)]
+
+    def logprobs(self, outputs: Sequence[Tensor], n_slots: int, guided: Tensor) -> Logprobs:
+        """Turn each group's last logits (R, ≥V) into log-softmax outputs by member; the cut to V comes first."""
+        size = self.vocabulary_size
+        rows = [logits[..., :size].float().log_softmax(dim=-1).to(self.device) for logits in outputs]
+        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(-1, len(guided), size)
+        if self._to_dimension_order and len(guided):
+            guides = guides[self._to_dimension_order]
+        if not len(guided):
+            guides = guides.new_zeros(len(self.dimensions), 0, size)
+        return Logprobs(rows[0][:n_slots], guides, guided)
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[Sequence[int]], response: Sequence[int]) -> Tensor:
+        """See :meth:`steering.ensemble.Ensemble.score`."""
+        scores = torch.zeros(len(self.dimensions), len(response), device=self.device)
+        for group in self.groups:
+            if not group.guides:
+                continue
+            texts = [list(prompts[1 + index]) + list(response[:-1]) for index in group.guides]
+            cache = group.new_cache(len(texts), max(map(len, texts)))
+            starts = [len(prompts[1 + index]) - 1 for index in group.guides]
+            keep = torch.arange(min(starts), max(starts) + len(response), device=self.device)
+            logits = group.forward(_pad(texts, self.device), cache, n_base=0, keep=keep)
+            tokens = torch.tensor(response, device=self.device)[:, None]
+            for row, (index, start) in enumerate(zip(group.guides, starts, strict=True)):
+                own = logits[row, start - min(starts) :][: len(response), : self.vocabulary_size]
+                scores[index] = own.float().log_softmax(dim=-1).gather(-1, tokens)[:, 0]
+        return scores
+
+
+class ModelBatch:
+    """Implements :class:`steering.ensemble.Batch`: one cache per group."""
+
+    def __init__(
+        self, ensemble: ModelEnsemble, caches: Sequence[RowCache | None], n_slots: int, guided: Sequence[int]
+    ) -> None:
+        self.ensemble = ensemble
+        self.caches = list(caches)
+        self.n_slots = n_slots
+        self.guided = torch.tensor(guided, dtype=torch.int64, device=ensemble.device)
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Logprobs:
+        """See :meth:`steering.ensemble.Batch.step`."""
+        outputs = []
+        for group, cache in zip(self.ensemble.groups, self.caches, strict=True):
+            if cache is None:
+                continue
+            guide_tokens = tokens[self.guided].repeat(len(group.guides))
+            rows = torch.cat([tokens, guide_tokens]) if group.has_base else guide_tokens
+            n_base = self.n_slots if group.has_base else 0
+            outputs.append(group.forward(rows[:, None], cache, n_base, keep=1)[:, -1])
+        return self.ensemble.logprobs(outputs, self.n_slots, self.guided)
+
+    @torch.inference_mode()
+    def keep(self, slots: Sequence[int]) -> None:
+        """See :meth:`steering.ensemble.Batch.keep`."""
+        old_guided = self.guided.tolist()
+        guided = [(new, old_guided.index(old)) for new, old in enumerate(slots) if old in old_guided]
+        columns = [column for _, column in guided]
+        for index, (group, cache) in enumerate(zip(self.ensemble.groups, self.caches, strict=True)):
+            if cache is None:
+                continue
+            n_base = self.n_slots if group.has_base else 0
+            rows = list(slots) if group.has_base else []
+            rows += [n_base + member * len(old_guided) + c for member in range(len(group.guides)) for c in columns]
+            self.caches[index] = cache.copy_rows(rows, cache.rows.capacity) if rows else None
+        self.n_slots = len(slots)
+        self.guided = torch.tensor([new for new, _ in guided], dtype=torch.int64, device=self.ensemble.device)
+
+
+def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Return (R, T) int64, shorter rows padded on the right with token 0, which no later token sees."""
+    longest = max(map(len, rows))
+    return torch.tensor([list(row) + [0] * (longest - len(row)) for row in rows], device=device)

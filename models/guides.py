@@ -1,0 +1,90 @@
+"""Guide cards: what a guide's ``guide.json`` says, and the hash over its files."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steering.errors import LoadError
+
+CARD_NAME = "guide.json"
+
+
+@dataclass(frozen=True)
+class GuideCard:
+    """The facts in a guide's ``guide.json``; every one is optional, for adapters from the Hub have no card.
+
+    ``unit`` is the exponent that weight 1 stands for (1.0 if absent). ``held_out_accuracy`` is a fraction of pairs.
+    """
+
+    id: str | None = None
+    dimension: str | None = None
+    version: int | None = None
+    base_id: str | None = None
+    beta: float | None = None
+    unit: float | None = None
+    parent_version: int | None = None
+    n_pairs: int | None = None
+    held_out_accuracy: float | None = None
+    created_at: str | None = None
+    licence: str | None = None
+
+
+_TYPES: dict[str, Any] = {
+    "id": str,
+    "dimension": str,
+    "version": int,
+    "base_id": str,
+    "beta": (int, float),
+    "unit": (int, float),
+    "parent_version": int,
+    "n_pairs": int,
+    "held_out_accuracy": (int, float),
+    "created_at": str,
+    "licence": str,
+}
+
+
+def read_card(folder: Path) -> GuideCard:
+    """Read ``guide.json`` in ``folder``; a missing file is an empty card, keys not known here are left alone.
+
+    Raises:
+        LoadError: the file is no JSON object, or a known key has a value of the wrong type or sign.
+    """
+    path = folder / CARD_NAME
+    if not path.exists():
+        return GuideCard()
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoadError(f"The guide card {path} cannot be read: {error}.", hint="Mend or remove it.") from error
+    if not isinstance(card, dict):
+        raise LoadError(f"The guide card {path} is no JSON object.", hint="Mend or remove it.")
+    values = {key: card[key] for key in _TYPES if card.get(key) is not None}
+    for key, value in values.items():
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
+            raise LoadError(f"{key!r} in the guide card {path} is {value!r}.", hint="It has the wrong type; mend it.")
+    if "unit" in values and not 0 < values["unit"] < float("inf"):
+        raise LoadError(f"'unit' in {path} is {values['unit']!r}; it must be above 0.", hint="Mend the card.")
+    return GuideCard(**values)
+
+
+def hash_files(folder: Path) -> str:
+    """Return the sha256 over names and contents of the model's files in ``folder``, as hex.
+
+    Weights, configuration, tokenizer and chat template count; the card and prose do not, so that a card can carry
+    the hash.
+    """
+    digest = hashlib.sha256()
+    files = [path for path in sorted(folder.iterdir()) if _is_model_file(path)]
+    for path in files:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.is_file() and path.name != CARD_NAME and path.suffix in (".safetensors", ".json", ".jinja", ".model")

@@ -1,0 +1,233 @@
+"""Loading: from a preset to models, tokenizers and guides on a device, with errors a person can act on."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from models.presets import Source
+from steering.errors import CapacityError, LoadError, VocabularyError
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Everything a model needs and nothing that could run: no pickled weights, no code.
+_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the models run and in which precision, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+
+def choose_placement(device: str = "auto", dtype: str = "auto", preset_dtype: str | None = None) -> Placement:
+    """Choose device and dtype: CUDA in bf16; a CPU with bf16 matrix units in bf16; any other CPU in fp32.
+
+    Args:
+        device: "auto", "cpu" or "cuda" (or "cuda:1").
+        dtype: "auto" or a name in ``DTYPES``; wins over ``preset_dtype``.
+        preset_dtype: what the preset asks for on CUDA. On a CPU without bf16 matrix units it would be far slower.
+
+    Raises:
+        LoadError: a GPU is asked for and there is none, or the dtype is unknown.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device.startswith("cuda") and not has_cuda:
+        raise LoadError("The device 'cuda' was asked for, but PyTorch sees no GPU.", hint="Use --device cpu or auto.")
+    chosen = torch.device(device if device != "auto" else "cuda" if has_cuda else "cpu")
+    for name in (dtype, preset_dtype):
+        if name not in (None, "auto", *DTYPES):
+            raise LoadError(f"The dtype {name!r} is unknown; use {', '.join(DTYPES)} or auto.", hint="Change --dtype.")
+    if dtype != "auto":
+        return Placement(chosen, DTYPES[dtype], "asked for")
+    if chosen.type == "cuda":
+        return Placement(chosen, DTYPES[preset_dtype or "bfloat16"], "a GPU computes bf16 at full speed")
+    if _cpu_has_bf16_matrix_units():
+        return Placement(chosen, torch.bfloat16, "this processor has bf16 matrix units")
+    return Placement(chosen, torch.float32, "this processor has no bf16 matrix units")
+
+
+def _cpu_has_bf16_matrix_units() -> bool:
+    # torch has the question only under this name; AVX-512 bf16 alone is no faster than fp32 for a few rows
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def fetch(source: Source) -> Path:
+    """Return the local folder of a model's files, downloading them from the Hub if the source is a Hub id.
+
+    Raises:
+        LoadError: the folder or repository is missing, gated, unreachable, or has no safetensors.
+    """
+    folder = source.folder
+    if folder is None:
+        folder = _download(source)
+    elif not folder.is_dir():
+        raise LoadError(f"There is no folder {folder}.", hint="Check the path in the preset or configuration.")
+    if not any(folder.glob("*.safetensors")):
+        raise LoadError(
+            f"{source.id} has no .safetensors file; other formats can run code and are not loaded.",
+            hint="Convert it, or name a revision that has them (on the Hub, often refs/pr/…).",
+        )
+    return folder
+
+
+def _download(source: Source) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(source.id, revision=source.revision, allow_patterns=list(_FILES)))
+    except hub_errors.GatedRepoError as error:
+        raise LoadError(
+            f"{source.id} is gated on the Hub and this account may not read it.",
+            hint=f"Ask for access at https://huggingface.co/{source.id}, then log in with `hf auth login`.",
+        ) from error
+    except hub_errors.RevisionNotFoundError as error:
+        raise LoadError(f"{source.id} has no revision {source.revision!r}.", hint="Check the revision.") from error
+    except (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError) as error:
+        raise LoadError(
+            f"There is no model {source.id!r}, neither as a folder nor on the Hub.",
+            hint="Check the name; private models need `hf auth login`.",
+        ) from error
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled) as error:
+        raise _unreachable(source) from error
+    except OSError as error:  # no connection; requests' and httpx's errors among them
+        raise _unreachable(source) from error
+
+
+def _unreachable(source: Source) -> LoadError:
+    return LoadError(
+        f"{source.id} is not in the local cache and the Hub cannot be reached.",
+        hint="Connect once to download it, or use a local folder. The embedded preset `demo` needs no network.",
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer in ``folder``.
+
+    Raises:
+        LoadError: there is none, it cannot be read, or it is not a fast tokenizer (streaming needs one).
+    """
+    with _told_as_load_error(f"The tokenizer in {folder}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise LoadError(f"The tokenizer in {folder} has no tokenizer.json.", hint="Convert it to a fast tokenizer.")
+    return tokenizer
+
+
+def load_model(folder: Path, placement: Placement) -> PreTrainedModel:
+    """Load a causal LM from ``folder`` onto the placement's device, in eval mode, without gradients.
+
+    Raises:
+        LoadError: the files are missing, damaged or of an architecture this transformers does not know.
+        CapacityError: the memory does not suffice.
+    """
+    with _told_as_load_error(f"The model in {folder}"):
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=placement.dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation="sdpa",
+            device_map=None if placement.device.type == "cpu" else {"": placement.device},
+        )
+    return model.eval().requires_grad_(False)
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Return how many tokens prompt and answer may have together; a sliding window bounds it as well.
+
+    Raises:
+        LoadError: some layers are not attention (state spaces and the like), which row caches cannot hold.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        raise LoadError(
+            f"The architecture {config.model_type!r} has layers of the kind {', '.join(sorted(kinds))}.",
+            hint="Use a model whose layers are all attention.",
+        )
+    length = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048
+    uses_window = "sliding_attention" in kinds or (
+        getattr(config, "sliding_window", None) and not hasattr(config, "layer_types")
+    )
+    return min(length, config.sliding_window) if uses_window else length
+
+
+@contextmanager
+def _told_as_load_error(what: str) -> Iterator[None]:
+    """Translate the errors of transformers, safetensors and torch, once, into errors for a person."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise CapacityError(
+            f"{what} does not fit into the GPU's memory.", hint="Use a smaller model or --device cpu."
+        ) from error
+    except MemoryError as error:
+        raise CapacityError(f"{what} does not fit into memory.", hint="Use a smaller model.") from error
+    except SafetensorError as error:
+        raise LoadError(f"{what} is damaged: {error}.", hint="Download or copy it again.") from error
+    except RuntimeError as error:
+        if "alloc" in str(error):
+            raise CapacityError(f"{what} does not fit into memory.", hint="Use a smaller model.") from error
+        raise LoadError(f"{what} cannot be loaded: {_first_line(error)}", hint="Is it complete?") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoadError(f"{what} cannot be loaded: {_first_line(error)}", hint="Is the folder complete?") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def shared_vocabulary(
+    base_id: str,
+    base: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    guides: list[tuple[str, PreTrainedModel, PreTrainedTokenizerBase]],
+) -> int:
+    """Return V, the number of token ids that every model has a logit for and that mean the same to all.
+
+    Extra trailing ids of one side are cut (the published Tulu 2 guide has one row more than its base), but never an id
+    the base's tokenizer uses.
+
+    Raises:
+        VocabularyError: a guide lacks ids the base uses, or an id means another token; the first is named.
+    """
+    model, tokenizer = base
+    used = len(tokenizer)
+    size = _n_rows(model)
+    for name, guide, guide_tokenizer in guides:
+        size = min(size, _n_rows(guide))
+        if _n_rows(guide) < min(used, _n_rows(model)):
+            raise VocabularyError(
+                f"The guide {name!r} has {_n_rows(guide)} token ids; the base {base_id} uses {used}.",
+                hint="A guide needs the base's vocabulary.",
+            )
+        ids = list(range(min(used, len(guide_tokenizer), size)))
+        pairs = zip(tokenizer.convert_ids_to_tokens(ids), guide_tokenizer.convert_ids_to_tokens(ids), strict=True)
+        for index, (ours, theirs) in enumerate(pairs):
+            if ours != theirs:
+                raise VocabularyError(
+                    f"The guide {name!r} has {theirs!r} as token {index}; the base {base_id} has {ours!r}.",
+                    hint="A guide needs the base's vocabulary; only extra ids at its end are allowed.",
+                )
+        if len(ids) < min(used, size):
+            raise VocabularyError(
+                f"The guide {name!r} has no token {len(ids)}; the base {base_id} has "
+                f"{tokenizer.convert_ids_to_tokens(len(ids))!r}.",
+                hint="A guide needs the base's vocabulary; only extra ids at its end are allowed.",
+            )
+    return size
+
+
+def _n_rows(model: PreTrainedModel) -> int:
+    embeddings = model.get_output_embeddings()
+    return int(embeddings.weight.shape[0])

@@ -1,0 +1,64 @@
+"""The mixing formula: distributions multiplied token by token (GenARM, Xu et al. 2025, eq. 8; design notes in docs/).
+
+    score(v) = a_0 · log π_base(v) + Σ_i a_i · log π_i(v)
+
+Everything is fp32 and over the whole vocabulary. There is no division by 1 + Σa: temperature keeps its usual meaning.
+"""
+
+import torch
+from torch import Tensor
+
+from steering.ensemble import Logprobs
+
+# A guide may give a token probability 0. Times a negative exponent that would be +inf, and +inf - inf is NaN; a huge
+# finite number orders the tokens the same way and stays finite for every exponent a Blend allows.
+_LOWEST_LOGPROB = -1e30
+
+
+def mix(logprobs: Logprobs, base_exponents: Tensor, guide_exponents: Tensor) -> Tensor:
+    """Return the scores (B, V), fp32, of the mixture before any mask.
+
+    Args:
+        logprobs: what the members expect next.
+        base_exponents: (B,) fp32, a_0 of each slot.
+        guide_exponents: (G, Bg) fp32, a_i of each guide in each guided slot.
+
+    An exponent of 0 leaves its member out: 0 · (-inf) is NaN, and so is 0 · NaN from a broken guide.
+    """
+    scores = _weigh(logprobs.base, base_exponents)
+    if guide_exponents.numel() == 0:
+        return scores
+    pull = _weigh(logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents).sum(dim=0)
+    return scores.index_add(0, logprobs.guided, pull)
+
+
+def _weigh(logprobs: Tensor, exponents: Tensor) -> Tensor:
+    exponents = exponents[..., None]
+    return torch.where(exponents == 0, torch.zeros_like(logprobs), exponents * logprobs)
+
+
+def mask_implausible(scores: Tensor, base_logprobs: Tensor, log_plausibility: Tensor) -> Tensor:
+    """Set the score of v to -inf unless π_base(v) ≥ ε · max π_base (Li et al. 2022, contrastive decoding, eq. 2).
+
+    Args:
+        scores: (B, V) fp32; a new tensor is returned.
+        base_logprobs: (B, V) fp32.
+        log_plausibility: (B,) fp32, log ε; -inf turns the mask off for a slot.
+    """
+    floor = base_logprobs.amax(dim=-1, keepdim=True) + log_plausibility[:, None]
+    return scores.masked_fill(base_logprobs < floor, -torch.inf)
+
+
+def kl_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Return KL(p ‖ q) over the last axis, in nats, from two log-softmax tensors of one shape.
+
+    A token with p = 0 adds nothing, whatever q says. Rounding below zero is cut off.
+    """
+    probs = logprobs.exp()
+    return torch.where(probs > 0, probs * (logprobs - reference), 0.0).sum(dim=-1).clamp(min=0.0)
+
+
+def entropy(logprobs: Tensor) -> Tensor:
+    """Return -Σ p log p over the last axis, in nats; p = 0 adds nothing."""
+    terms: Tensor = torch.special.entr(logprobs.exp())
+    return terms.sum(dim=-1)
