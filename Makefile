@@ -20,10 +20,13 @@ run: $(RUNTIME)
 test: $(DEV)
 	@$(BIN)/python -m pytest $(ARGS)
 
+# All three say what they found, whichever fails.
 check: $(DEV)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@failed=0; \
+	$(BIN)/ruff check . || failed=1; \
+	$(BIN)/ruff format --check . || failed=1; \
+	$(BIN)/mypy || failed=1; \
+	exit $$failed
 
 format: $(DEV)
 	@$(BIN)/ruff check --fix .
