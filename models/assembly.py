@@ -1,9 +1,11 @@
 """Putting an engine together: a preset becomes models on a device, checked before anyone relies on them."""
 
 import logging
+import sys
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from models.adapters import LoraWeights, install, read_lora
 from models.answers import BaseInfo, GuideInfo
@@ -37,6 +39,8 @@ def load_engine(preset: Preset, *, device: str = "auto", dtype: str = "auto") ->
         LoadError: something is missing, damaged, gated or does not fit together; the message says what.
         CapacityError: the memory does not suffice.
     """
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     placement = choose_placement(device, dtype, preset.dtype)
     logger.info("Running on %s in %s: %s.", placement.device, _name(placement.dtype), placement.reason)
     folder = fetch(preset.base)
