@@ -50,7 +50,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one state of the database.
+        """A session for reading; on SQLite it sees one state of the database, from its first statement on.
 
         Raises:
             StorageError: the database cannot be read.
@@ -184,9 +184,13 @@ def _sqlite_engine(target: URL, busy_timeout_seconds: float) -> Engine:
 
 
 def _postgresql_engine(target: URL, busy_timeout_seconds: float) -> Engine:
-    options: dict[str, Any] = {"options": f"-c lock_timeout={int(busy_timeout_seconds * 1000)}", "connect_timeout": 10}
+    defaults: dict[str, Any] = {
+        "options": f"-c lock_timeout={int(busy_timeout_seconds * 1000)}",
+        "connect_timeout": 10,
+    }
+    ours = {name: value for name, value in defaults.items() if name not in target.query}
     try:
-        return create_engine(target, max_overflow=_MAX_CONNECTIONS, pool_pre_ping=True, connect_args=options)
+        return create_engine(target, max_overflow=_MAX_CONNECTIONS, pool_pre_ping=True, connect_args=ours)
     except ModuleNotFoundError as error:
         raise SettingsError(
             "PostgreSQL needs the package psycopg, which is not installed.", hint='Run `pip install "psycopg[binary]"`.'

@@ -232,7 +232,8 @@ def _insert_if_absent(session: Session, table: type[Base], values: dict[str, Any
     connection = session.connection()
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**values).on_conflict_do_nothing(index_elements=[unique])
-    return connection.execute(statement).rowcount == 1
+    # Not rowcount, which SQLAlchemy does not promise for an INSERT.
+    return connection.execute(statement.returning(table.__table__.c.id)).first() is not None
 
 
 def _not_found(what: str, record_id: str) -> NotFoundError:

@@ -1,0 +1,150 @@
+"""From any older schema to this one, and never from a newer one."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from steering.errors import SchemaError, StorageError
+from storage import schema
+from storage.database import Database, open_database
+from storage.records import OVERALL
+from storage.sql_repository import SqlRepository
+from storage.tables import Base
+from tests.storage.make_fixture import FIXTURES, KEY_HASH, the_click, the_comparison
+
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = sorted((schema.MIGRATIONS / "versions").glob("v*.py"))
+
+
+def _table_definitions(file: Path) -> dict[str, list[str]]:
+    """Every table and index of an SQLite file by name, as the sorted lines of the SQL that made it."""
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {
+        name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
+        for name, sql in rows
+        if name != "alembic_version"
+    }
+
+
+def test_the_migrations_make_what_the_models_say(any_database: Database) -> None:
+    with any_database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_the_migrations_make_the_same_checks_and_partial_indexes_as_the_models(tmp_path: Path) -> None:
+    """Alembic compares neither."""
+    with open_database(f"sqlite:///{tmp_path}/migrated.db"):
+        pass
+    engine = create_engine(f"sqlite:///{tmp_path}/models.db")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    assert _table_definitions(tmp_path / "migrated.db") == _table_definitions(tmp_path / "models.db")
+
+
+def test_every_migration_has_a_saved_database() -> None:
+    assert [path.stem for path in sorted(FIXTURES.glob("*.db"))] == [path.stem[1:5] for path in MIGRATIONS]
+
+
+@pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("*.db")), ids=lambda path: path.stem)
+def test_a_saved_database_of_every_schema_is_upgraded_and_read(fixture: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "old.db"
+    shutil.copyfile(fixture, copy)
+    with open_database(f"sqlite:///{copy}") as database:
+        repository = SqlRepository(database)
+        comparison = the_comparison()
+        assert repository.get_comparison(comparison.id) == comparison
+        person = repository.annotator(KEY_HASH)
+        history = repository.history_of(comparison.id, OVERALL, person.id)
+        assert [judgement.choice for judgement in history] == [the_click(person.id, number).choice for number in (1, 2)]
+        assert repository.judgements_of(comparison.id, person.id) == history[-1:]
+        assert database.integrity_check() == ()
+        with database.reading() as session:
+            assert schema.is_current(session.connection(), database.url)
+
+
+def _set_revision(file: Path, revision: str) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.close()
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+def test_a_newer_schema_is_refused_with_the_command_to_run(tmp_path: Path, migrate: bool) -> None:
+    file = tmp_path / "newer.db"
+    with open_database(f"sqlite:///{file}"):
+        pass
+    _set_revision(file, "9999")
+    before = file.read_bytes()
+    known = rf"schema 9999; this Tiller knows up to {schema.newest_revision()}.*git pull"
+    with pytest.raises(SchemaError, match=known) as raised:
+        open_database(f"sqlite:///{file}", migrate=migrate)
+    assert str(file) in raised.value.message
+    assert file.read_bytes() == before
+
+
+def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / "places.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE bookmarks (url)")
+    connection.close()
+    with pytest.raises(SchemaError, match="bookmarks"):
+        open_database(f"sqlite:///{file}")
+    assert list(_table_definitions(file)) == ["bookmarks"]
+
+
+def test_without_migrating_an_empty_database_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    with pytest.raises(StorageError, match="python -m storage upgrade"):
+        open_database(f"sqlite:///{file}", migrate=False)
+    assert not file.exists()
+    file.touch()
+    with pytest.raises(SchemaError, match="python -m storage upgrade sqlite:///"):
+        open_database(f"sqlite:///{file}", migrate=False)
+    assert file.read_bytes() == b""
+
+
+def test_opening_a_new_database_many_times_at_once_makes_it_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/deep/folder/new.db"
+
+    def open_and_close(_: int) -> str:
+        with open_database(url) as database:
+            database.check()
+            return database.url
+
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(open_and_close, range(6))) == {url}
+
+
+def test_the_command_line_upgrades_and_checks_from_any_folder(tmp_path: Path) -> None:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "storage", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert f"has schema {schema.newest_revision()}" in run("upgrade", "sqlite:///here.db").stdout
+    assert "is sound" in run("check", "sqlite:///here.db").stdout
+    absent = run("check", "sqlite:///absent.db")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "Traceback" not in absent.stderr
+    assert run("check", "mysql://host/name").returncode == 2
+
+
+def test_the_room_is_imported_without_torch() -> None:
+    script = "import sys, storage.sql_repository; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
