@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
         if os.environ.get("SPACES_ZERO_GPU"):
             importlib.import_module("spaces")  # exists on ZeroGPU Spaces only; patches torch, so it comes before it
 
-        from models.engine import load_engine
+        from models.assembly import load_engine
         from ui.page import launch_page
 
         engine = load_engine(preset, device=settings.device, dtype=settings.dtype)
