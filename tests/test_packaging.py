@@ -96,6 +96,15 @@ def test_every_package_the_code_imports_is_required() -> None:
     assert third_party_imports() - required == set()
 
 
+def test_every_required_package_is_imported_or_says_why_it_is_there() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    explained = {
+        canonicalize_name(Requirement(line.split("#")[0]).name) for line in lines if "  # not imported:" in line
+    }
+    required = {canonicalize_name(requirement.name) for requirement in requirements("requirements.txt")}
+    assert required - third_party_imports() == explained
+
+
 @pytest.mark.parametrize("name", [setting.name for setting in fields(Settings)])
 def test_the_readmes_table_has_every_option_with_its_variable(name: str) -> None:
     assert f"| `--{name.replace('_', '-')}` | `TILLER_{name.upper()}` |" in README
