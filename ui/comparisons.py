@@ -1,0 +1,77 @@
+"""From what the engine answers to what is stored, and from either to what a pane shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
+from storage.records import Comparison, ComparisonKind, Generation, GuideRecord, new_id
+from ui.sessions import Response
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that answer: what a stored generation names."""
+
+    base: BaseInfo
+    guides: Sequence[GuideInfo]
+
+    def comparison(self, request: ComparisonRequest, last: Progress) -> Comparison:
+        """The record of a finished Steer comparison: unguided on the left, guided on the right, known to the judge."""
+        left, right = (self._generation(request, answer, last.prompt_token_ids) for answer in last.answers())
+        return Comparison(new_id(), ComparisonKind.STEER, left, right, sides_known=True)
+
+    def _generation(self, request: ComparisonRequest, answer: Answer, prompt_token_ids: tuple[int, ...]) -> Generation:
+        assert answer.finish_reason is not None, "only finished answers are stored"
+        return Generation(
+            id=new_id(),
+            messages=request.messages,
+            blend=answer.blend,
+            exponents=answer.exponents,
+            sampling=request.sampling,
+            base_id=self.base.id,
+            base_revision=self.base.revision,
+            guides=tuple(GuideRecord(g.id, g.dimension, g.version, g.unit, g.sha256) for g in self.guides),
+            prompt_token_ids=prompt_token_ids,
+            token_ids=answer.token_ids,
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            seconds=answer.seconds,
+            kl_per_token=answer.kl_per_token,
+            guide_rewards=answer.guide_rewards,
+        )
+
+    @property
+    def named(self) -> str:
+        """The loaded models in words."""
+        return ", ".join((self.base.id, *(guide.id for guide in self.guides)))
+
+    def made_by_others(self, generation: Generation) -> str:
+        """In words, the models a stored answer was made with; empty where they are the ones loaded now."""
+        made = {(generation.base_id, generation.base_revision), *((g.id, g.sha256) for g in generation.guides)}
+        loaded = {(self.base.id, self.base.revision), *((guide.id, guide.sha256) for guide in self.guides)}
+        return "" if made == loaded else ", ".join((generation.base_id, *(guide.id for guide in generation.guides)))
+
+
+def fresh(answer: Answer) -> Response:
+    """An answer of the engine, finished or not, as a pane shows it."""
+    return Response(
+        text=answer.text,
+        token_ids=answer.token_ids,
+        finish_reason=answer.finish_reason,
+        seconds=answer.seconds,
+        kl_per_token=answer.kl_per_token,
+        guide_rewards=answer.guide_rewards,
+        answer=answer,
+    )
+
+
+def stored(generation: Generation) -> Response:
+    """A stored answer as a pane shows it, without its token numbers."""
+    return Response(
+        text=generation.text,
+        token_ids=generation.token_ids,
+        finish_reason=generation.finish_reason,
+        seconds=generation.seconds,
+        kl_per_token=generation.kl_per_token,
+        guide_rewards=generation.guide_rewards,
+    )

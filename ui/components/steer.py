@@ -1,0 +1,83 @@
+"""The Steer page, laid out: message on top, blend on the left, both answers on the right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from steering.types import Side
+from ui import wording
+from ui.actions import OFFERED_CHOICES, SteerActions
+from ui.components import markup
+from ui.components.answers import (
+    JudgementControls,
+    PaneControls,
+    TokenControls,
+    build_judgement,
+    build_panes,
+    build_tokens,
+)
+from ui.components.controls import (
+    BlendControls,
+    PromptControls,
+    SamplingControls,
+    build_blend,
+    build_prompt,
+    build_sampling,
+)
+
+BROWSER_TOKEN_KEY = "tiller-annotator"
+# Gradio encrypts what it keeps in the browser with a key every page load is told, so this is no secret; it is fixed
+# because a key of each start's own would lose every annotator with the next one.
+BROWSER_STATE_KEY = "tiller-browser-state"
+
+
+@dataclass(frozen=True)
+class SteerPage:
+    """Every component of the page by name."""
+
+    ask: PromptControls
+    blend: BlendControls
+    sampling: SamplingControls
+    panes: dict[Side, PaneControls]
+    tokens: TokenControls
+    judgement: JudgementControls
+    status: gr.HTML
+    difference: gr.HTML
+    browser_token: gr.BrowserState
+
+    @property
+    def form(self) -> list[gr.components.Component]:
+        """What a run is made from: the message, the weights, then the sampling settings."""
+        return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs]
+
+    @property
+    def view(self) -> list[gr.components.Component]:
+        """How the tokens are to be shown."""
+        return [self.tokens.colour, self.tokens.show_table]
+
+
+def build_steer(actions: SteerActions, live: bool) -> SteerPage:
+    """Lay the page out inside the current Blocks."""
+    engine = actions.engine
+    browser_token = gr.BrowserState("", storage_key=BROWSER_TOKEN_KEY, secret=BROWSER_STATE_KEY)
+    ask = build_prompt(engine.examples)
+    with gr.Row(elem_id="steer", equal_height=False):
+        with gr.Column(scale=0, min_width=300, elem_id="controls"):
+            with gr.Group(elem_id="blend"):
+                blend = build_blend(engine.guides, live)
+            sampling = build_sampling(actions.settings.max_new_tokens_limit)
+        with gr.Column(scale=1, min_width=300, elem_id="answers"):
+            status = gr.HTML(markup.status(wording.READY), elem_id="status")
+            panes = build_panes(engine.guides)
+            difference = gr.HTML(markup.note(wording.UNKNOWN), elem_id="difference")
+            tokens = build_tokens(engine.guides)
+            judgement = build_judgement(actions.dimensions, OFFERED_CHOICES)
+    return SteerPage(ask, blend, sampling, panes, tokens, judgement, status, difference, browser_token)
+
+
+def model_line(actions: SteerActions) -> str:
+    """What is loaded, in one line."""
+    base, guides = actions.engine.base, actions.engine.guides
+    names: Sequence[str] = [guide.id for guide in guides] or [wording.NO_GUIDES]
+    return wording.MODEL_LINE.format(base=base.id, device=base.device, dtype=base.dtype, guides=", ".join(names))

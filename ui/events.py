@@ -1,0 +1,134 @@
+"""Which event of the Steer page calls which handler.
+
+A run is asked for and carried out in two events: asking is not queued and makes older runs end within a step; running
+is queued and takes whatever is the session's newest request, so a late or repeated event can never bring an old one
+back. All runs share one concurrency id.
+"""
+
+import functools
+import json
+from typing import Any
+
+import gradio as gr
+
+from ui import wording
+from ui.components import markup
+from ui.components.steer import SteerPage
+from ui.handlers import SteerHandlers
+
+MODEL_CONCURRENCY_ID = "model"
+FOCUS_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def connect(page: SteerPage, handlers: SteerHandlers, blocks: gr.Blocks) -> None:
+    """Bind every event; called inside the Blocks."""
+    outputs = everything(page)
+    blocks.load(handlers.opened, page.browser_token, outputs, **AT_ONCE)
+    blocks.unload(handlers.closed)
+    connect_runs(page, handlers, outputs)
+    connect_exponents(page, handlers)
+    connect_judgement(page, handlers)
+    connect_conversation(page, handlers, outputs)
+
+
+def everything(page: SteerPage) -> list[Any]:
+    """Every component a drawing may change."""
+    ask, tokens, judgement = page.ask, page.tokens, page.judgement
+    panes = [part for pane in page.panes.values() for part in (pane.answer, pane.metrics, pane.carry_on)]
+    drawn: list[Any] = [ask.conversation, ask.prompt, ask.stop, ask.message, page.status, page.difference, *panes]
+    drawn += [tokens.legend, *tokens.tables.values(), *judgement_outputs(page), *judgement.rows.values()]
+    blend = [page.blend.preset, page.blend.allow_negative, *page.blend.sliders.values(), *page.blend.exponents.values()]
+    return [*drawn, *blend, *page.sampling.inputs, judgement.comparison_id, page.browser_token]
+
+
+def judgement_outputs(page: SteerPage) -> list[Any]:
+    """What a judgement changes."""
+    judgement = page.judgement
+    saving = [judgement.saved, judgement.retry, judgement.link, judgement.copy_link, judgement.copied]
+    return [*saving, judgement.log, judgement.session]
+
+
+def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
+    """Run, Stop, examples, and everything that runs again by itself while the page is live."""
+    ask, blend, sampling = page.ask, page.blend, page.sampling
+    asked = [ask.message, page.status, ask.stop, blend.preset]
+    follow: dict[str, Any] = {"fn": handlers.follow, "inputs": [blend.live, *page.form], "outputs": asked, **AT_ONCE}
+    run: dict[str, Any] = {
+        "fn": handlers.run,
+        "inputs": page.view,
+        "outputs": outputs,
+        "show_progress": "hidden",
+        "trigger_mode": "multiple",
+        "concurrency_id": MODEL_CONCURRENCY_ID,
+        "concurrency_limit": 1,
+        "api_visibility": "private",
+    }
+    pressed = [ask.run.click, ask.prompt.submit, sampling.seed.submit]
+    gr.on(pressed, handlers.ask, page.form, asked, **AT_ONCE).then(**run)
+    moving = [*blend.sliders.values(), sampling.temperature, sampling.top_p, sampling.min_p, sampling.max_new_tokens]
+    gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run)
+    sliders = list(blend.sliders.values())
+    weighed = [*sliders, *blend.exponents.values(), blend.preset, blend.allow_negative]
+    changes = [
+        blend.preset.input(handlers.start_from, blend.preset, weighed, **AT_ONCE),
+        blend.allow_negative.input(handlers.allow_negative, [blend.allow_negative, *sliders], sliders, **AT_ONCE),
+        sampling.new_seed.click(handlers.new_seed, None, sampling.seed, **AT_ONCE),
+        *(example.click(None, None, ask.prompt, js=_says(example.value)) for example in ask.examples),
+    ]
+    for change in changes:
+        change.then(**follow).then(**run)
+    ask.stop.click(handlers.stop, None, [ask.message, page.status, ask.stop], **AT_ONCE)
+
+
+def _says(text: str) -> str:
+    """JavaScript that returns a text."""
+    return f"() => {json.dumps(text)}"
+
+
+def connect_exponents(page: SteerPage, handlers: SteerHandlers) -> None:
+    """Each slider tells its exponent in the browser, without asking the server."""
+    for guide in handlers.actions.engine.guides:
+        template = markup.note(wording.EXPONENT.format(exponent="%", unit=f"{guide.unit:g}"))
+        page.blend.sliders[guide.dimension].change(
+            None,
+            page.blend.sliders[guide.dimension],
+            page.blend.exponents[guide.dimension],
+            js=f"(weight) => {json.dumps(template)}.replace('%', (weight * {guide.unit!r}).toFixed(2))",
+        )
+
+
+def connect_judgement(page: SteerPage, handlers: SteerHandlers) -> None:
+    """A row of choices per dimension, the retry, the link, and how the tokens are shown."""
+    judgement, tokens, ask = page.judgement, page.tokens, page.ask
+    saved = [*judgement_outputs(page), ask.message]
+    for dimension, row in judgement.rows.items():
+        row.input(
+            functools.partial(handlers.judge, dimension),
+            [page.browser_token, judgement.comparison_id, row],
+            [*saved, row],
+            trigger_mode="multiple",
+            **AT_ONCE,
+        )
+    judgement.retry.click(handlers.retry, page.browser_token, saved, **AT_ONCE)
+    words = json.dumps([markup.note(wording.LINK_COPIED), markup.note(wording.LINK_NOT_COPIED)])
+    judgement.copy_link.click(
+        None, judgement.comparison_id, judgement.copied, js=f"(id) => window.tiller.copyLink(id, ...{words})"
+    )
+    drawn = [part for pane in page.panes.values() for part in (pane.answer, pane.metrics)]
+    drawn += [page.difference, tokens.legend, *tokens.tables.values(), ask.message]
+    gr.on([tokens.colour.input, tokens.show_table.input], handlers.show_tokens, page.view, drawn, **AT_ONCE)
+
+
+def connect_conversation(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
+    """Going on from a picked answer, and beginning anew."""
+    for side, pane in page.panes.items():
+        pane.carry_on.click(
+            functools.partial(handlers.carry_on, side),
+            [page.judgement.comparison_id, *page.view],
+            outputs,
+            **AT_ONCE,
+        ).then(None, None, None, js=FOCUS_PROMPT)
+    page.ask.new_conversation.click(handlers.reset, page.view, outputs, **AT_ONCE).then(
+        None, None, None, js=FOCUS_PROMPT
+    )

@@ -1,0 +1,192 @@
+"""The Steer page's handlers: read components, call one action, return updates by component."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from steering.errors import TillerError
+from steering.types import Side
+from ui import wording
+from ui.actions import SteerActions
+from ui.components import markup
+from ui.components.steer import SteerPage
+from ui.components.view import SteerView, TokenView, Updates
+from ui.forms import SteerForm, blend_presets, draw_seed, preset_named
+from ui.sessions import check_origin, check_session_id
+
+logger = logging.getLogger(__name__)
+Handler = Callable[..., Updates]
+
+
+def told_on_page(handler: Handler) -> Handler:
+    """Show an error as a message on the page; what a person typed stays where it is."""
+
+    @functools.wraps(handler)
+    def guarded(self: "SteerHandlers", *args: Any) -> Updates:
+        try:
+            return handler(self, *args)
+        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+            return {self.page.ask.message: markup.message(words_for(error))}
+
+    return guarded
+
+
+def words_for(error: Exception) -> str:
+    """What the page says of an error; one that is not ours is logged and not shown."""
+    if isinstance(error, TillerError):
+        return str(error)
+    logger.error("a handler failed", exc_info=error)
+    return f"{wording.UNEXPECTED} {wording.UNEXPECTED_HINT}"
+
+
+def own_session(request: gr.Request) -> str:
+    """The id of the page that asks, which must be one of ours.
+
+    Raises:
+        InputError: the request comes from another site or belongs to no page.
+    """
+    check_origin(dict(request.headers))
+    return check_session_id(request.session_hash)
+
+
+class SteerHandlers:
+    """One method per event; bound to the components in `ui.events`."""
+
+    def __init__(self, page: SteerPage, actions: SteerActions) -> None:
+        self.page = page
+        self.actions = actions
+        self.view = SteerView(page, actions)
+
+    @told_on_page
+    def ask(self, request: gr.Request, *values: Any) -> Updates:
+        """Run was pressed."""
+        self.actions.ask(own_session(request), self._form(values))
+        waiting = markup.status(wording.WAITING)
+        return {
+            self.page.ask.message: "",
+            self.page.status: waiting,
+            self.page.ask.stop: gr.update(interactive=True),
+        }
+
+    @told_on_page
+    def follow(self, request: gr.Request, live: bool, *values: Any) -> Updates:
+        """An input moved: run again where the page is live."""
+        form = self._form(values)
+        updates: Updates = {self.page.blend.preset: preset_named(self.actions.engine.guides, form.weights)}
+        if not live:
+            return updates
+        if not (form.prompt or "").strip():
+            return updates | {self.page.status: markup.status(wording.NEEDS_PROMPT)}
+        is_new = self.actions.follow(own_session(request), form)
+        return updates | (
+            {self.page.ask.message: "", self.page.ask.stop: gr.update(interactive=True)} if is_new else {}
+        )
+
+    def run(self, request: gr.Request, colour: str, show_table: bool) -> Iterator[Updates]:
+        """Stream the newest request's answers."""
+        session = self.actions.sessions.get(session_id := own_session(request))
+        view = TokenView(colour or "", show_table)
+        try:
+            for result in self.actions.run(session_id):
+                is_writing = result is not None and result.comparison is None
+                yield self.view.writing(result) if result and is_writing else self.view.settled(session, view)
+        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+            told = {self.page.ask.message: markup.message(words_for(error))}
+            yield self.view.settled(session, view) | told
+
+    @told_on_page
+    def stop(self, request: gr.Request) -> Updates:
+        """Stop was pressed."""
+        was_anything = self.actions.stop(own_session(request))
+        words = wording.STOPPED if was_anything else wording.NOTHING_TO_STOP
+        return {self.page.status: markup.status(words), self.page.ask.stop: gr.update(interactive=False)}
+
+    @told_on_page
+    def carry_on(self, side: Side, request: gr.Request, comparison_id: str, colour: str, show_table: bool) -> Updates:
+        """The conversation goes on from the answer on one side."""
+        session_id = own_session(request)
+        messages = self.actions.carry_on(session_id, comparison_id, side)
+        settled = self.view.settled(self.actions.sessions.get(session_id), TokenView(colour or "", show_table))
+        words = {
+            self.page.ask.prompt: "",
+            self.page.status: markup.status(wording.CONTINUED),
+            self.page.ask.message: "",
+        }
+        return settled | self.view.conversation(messages) | words
+
+    @told_on_page
+    def reset(self, request: gr.Request, colour: str, show_table: bool) -> Updates:
+        """Begin a new conversation."""
+        self.actions.reset(session_id := own_session(request))
+        settled = self.view.settled(self.actions.sessions.get(session_id), TokenView(colour or "", show_table))
+        words = {self.page.ask.prompt: "", self.page.status: markup.status(wording.RESET), self.page.ask.message: ""}
+        return settled | self.view.conversation(()) | words
+
+    @told_on_page
+    def show_tokens(self, request: gr.Request, colour: str, show_table: bool) -> Updates:
+        """Colours or tables were switched; answers still being written take the switch when they end."""
+        session = self.actions.sessions.get(own_session(request))
+        if session.running is not None:
+            return {}
+        return self.view.tokens(session.result, TokenView(colour or "", show_table))
+
+    @told_on_page
+    def judge(self, dimension: str, request: gr.Request, token: str, comparison_id: str, choice: str) -> Updates:
+        """A choice was made in one row."""
+        session = self.actions.sessions.get(session_id := own_session(request))
+        try:
+            self.actions.judge(session_id, token, comparison_id, dimension, choice)
+        except TillerError as error:
+            row = self.page.judgement.rows[dimension]
+            return {row: self.view.choices(session)[row], self.page.ask.message: markup.message(words_for(error))}
+        return self.view.judgement(session) | {self.page.ask.message: ""}
+
+    @told_on_page
+    def retry(self, request: gr.Request, token: str) -> Updates:
+        """Try again to save."""
+        self.actions.retry(session_id := own_session(request), token)
+        return self.view.judgement(self.actions.sessions.get(session_id))
+
+    @told_on_page
+    def opened(self, request: gr.Request, token: str | None) -> Updates:
+        """The page was opened, perhaps by a link to a comparison."""
+        session_id, token = own_session(request), self.actions.browser_token(token)
+        updates: Updates = {self.page.browser_token: token}
+        try:
+            if comparison_id := request.query_params.get("c"):
+                restored = self.actions.restore(session_id, token, comparison_id)
+                updates |= self.view.settled(self.actions.sessions.get(session_id), TokenView("", False))
+                updates |= self.view.restored(restored)
+        except TillerError as error:
+            updates[self.page.ask.message] = markup.message(wording.LINK_LACKS.format(reason=words_for(error)))
+        return updates
+
+    def closed(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.actions.sessions.close(request.session_hash or "")
+
+    def start_from(self, preset: str) -> Updates:
+        """A blend to start from was chosen."""
+        return self.view.weights(blend_presets(self.actions.engine.guides)[preset])
+
+    def allow_negative(self, allowed: bool, *weights: float) -> Updates:
+        """Widen the sliders below 0, or bring them back to 0 and above."""
+        sliders = self.page.blend.sliders
+        kept = [weight if allowed else max(weight, 0.0) for weight in weights]
+        return {
+            slider: gr.update(minimum=-slider.maximum if allowed else 0, value=value)
+            for slider, value in zip(sliders.values(), kept, strict=True)
+        }
+
+    def new_seed(self) -> Updates:
+        """Draw a seed."""
+        return {self.page.sampling.seed: draw_seed()}
+
+    def _form(self, values: tuple[Any, ...]) -> SteerForm:
+        dimensions = list(self.page.blend.sliders)
+        prompt, *numbers = values
+        weights = dict(zip(dimensions, numbers, strict=False))
+        return SteerForm(prompt, weights, *numbers[len(dimensions) :])

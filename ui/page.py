@@ -1,0 +1,95 @@
+"""The page as a whole: built from engine, repository and settings, and served until it is interrupted."""
+
+import hmac
+import logging
+from collections.abc import Callable
+
+import gradio as gr
+
+from steering.errors import SettingsError
+from storage.repository import Repository
+from ui import wording
+from ui.actions import SteerActions, SteerEngine
+from ui.components import markup
+from ui.components.steer import build_steer, model_line
+from ui.events import connect
+from ui.handlers import SteerHandlers
+from ui.settings import Settings
+from ui.theme import build_theme, head, style_sheet
+
+LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
+
+logger = logging.getLogger(__name__)
+
+
+def build_page(engine: SteerEngine, repository: Repository, settings: Settings) -> gr.Blocks:
+    """Lay the page out and bind its events.
+
+    Raises:
+        SettingsError: the server's secret under ``settings.home`` cannot be read or made.
+    """
+    actions = SteerActions(engine, repository, settings)
+    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
+        line = model_line(actions)
+        gr.HTML(
+            f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
+            f'<p class="tiller-model">{markup.escape(line)}</p>',
+            elem_id="title",
+        )
+        page = build_steer(actions, live=settings.preset == LIVE_PRESET)
+        connect(page, SteerHandlers(page, actions), blocks)
+    return blocks
+
+
+def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -> gr.Blocks:
+    """Serve the page and return at once; ``close()`` of what is returned ends it.
+
+    Raises:
+        SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
+    """
+    blocks = build_page(engine, repository, settings)
+    blocks.queue(max_size=settings.queue_size)
+    try:
+        blocks.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            root_path=settings.root_path or None,
+            auth=_only_with(settings.access_code) if settings.access_code else None,
+            auth_message=wording.AUTH_MESSAGE if settings.access_code else None,
+            inbrowser=settings.open_browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            footer_links=["settings"],
+            theme=build_theme(),
+            css=style_sheet(),
+            head=head(),
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"The page cannot be served at {settings.host}, port {settings.port}: {error}.",
+            hint="Choose another --port or --host.",
+        ) from error
+    return blocks
+
+
+def launch_page(engine: SteerEngine, repository: Repository, settings: Settings) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
+    """
+    blocks = open_page(engine, repository, settings)
+    logger.info(wording.SERVING.format(url=blocks.local_url))
+    try:
+        blocks.block_thread()
+    finally:
+        blocks.close(verbose=False)
+
+
+def _only_with(access_code: str) -> Callable[[str, str], bool]:
+    """Let any user name in with the access code as password, compared in constant time."""
+    return lambda _name, password: hmac.compare_digest(password.encode(), access_code.encode())

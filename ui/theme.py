@@ -1,0 +1,38 @@
+"""The page's looks: Gradio's theme, our style sheet and script."""
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+from steering.types import Side
+from ui import wording
+
+_FOLDER = Path(__file__).parent / "components"
+_WORDS_PLACE = "/*words*/ {}"
+
+
+def build_theme() -> gr.themes.Base:
+    """A quiet theme with fonts of the machine itself, so that nothing is fetched from elsewhere."""
+    sans = ["ui-sans-serif", "system-ui", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=sans,
+        font_mono=["ui-monospace", "monospace"],
+        spacing_size="sm",
+        radius_size="sm",
+    )
+
+
+def style_sheet() -> str:
+    """The page's CSS."""
+    return (_FOLDER / "page.css").read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """The page's script with its words, as a tag for the head."""
+    words = json.dumps({"panes": {f"pane-{side}": wording.PANE_REGION[side] for side in Side}})
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    assert _WORDS_PLACE in script
+    return f"<script>{script.replace(_WORDS_PLACE, words)}</script>"
