@@ -1,8 +1,10 @@
-"""Stores judgements without end and prints the id of each as soon as it is acknowledged; run by test_crash.py.
+"""For every line on standard input a child process that stores judgements until it is killed; run by test_crash.py.
 
-It waits for a line on standard input before it opens the database, so that starting Python costs the test no time.
+A child prints its process id, then the id of each judgement as soon as it is acknowledged. The children are forked, so
+that starting Python twenty times costs the test no time; each opens the database for itself.
 """
 
+import os
 import sys
 from itertools import count
 
@@ -12,10 +14,9 @@ from storage.sql_repository import SqlRepository
 from tests.storage.examples import a_click, a_comparison
 
 
-def main(url: str) -> None:
-    """Say ready, wait, then store until killed."""
-    print("ready", flush=True)
-    sys.stdin.readline()
+def store(url: str) -> None:
+    """Store judgements without end."""
+    print(os.getpid(), flush=True)
     repository = SqlRepository(open_database(url))
     person = repository.annotator(new_id()).id
     for number in count():
@@ -24,6 +25,19 @@ def main(url: str) -> None:
             repository.save_comparison(comparison)
         stored = repository.record_judgement(a_click(comparison.id, person, dimension=f"dimension {number}"))
         print(stored.id, flush=True)
+
+
+def main(url: str) -> None:
+    """Fork a child for every line; say how it ended."""
+    while sys.stdin.readline():
+        child = os.fork()
+        if child == 0:
+            try:
+                store(url)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        print(f"ended by signal {os.WTERMSIG(status)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
 from steering.errors import SettingsError, StorageError
 from storage.database import Database, open_database
@@ -177,7 +177,7 @@ def test_a_full_disk_says_so_and_stores_no_half_comparison(tmp_path: Path) -> No
         for comparison in stored:
             assert repository.get_comparison(comparison.id) == comparison
         with database.reading() as session:
-            assert session.query(GenerationRow).count() == 2 + 2 * len(stored)
+            assert len(session.scalars(select(GenerationRow.id)).all()) == 2 + 2 * len(stored)
         assert database.integrity_check() == ()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine
 
 from steering.errors import SchemaError, StorageError
 from storage import schema
+from storage.__main__ import main
 from storage.database import Database, open_database
 from storage.records import OVERALL
 from storage.sql_repository import SqlRepository
@@ -143,6 +144,24 @@ def test_the_command_line_upgrades_and_checks_from_any_folder(tmp_path: Path) ->
     assert (absent.returncode, absent.stdout) == (1, "")
     assert "Traceback" not in absent.stderr
     assert run("check", "mysql://host/name").returncode == 2
+
+
+def test_a_drafted_migration_follows_the_newest_and_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "100% migrations"
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    before = schema.newest_revision()
+    with open_database(f"sqlite:///{tmp_path}/old.db"):
+        pass
+    assert main(["revision", "Add reviews"]) == 0
+    drafted = schema.newest_revision()
+    assert drafted == f"{int(before) + 1:04}"
+    text = (folder / "versions" / f"v{drafted}_add_reviews.py").read_text()
+    assert f"down_revision = '{before}'" in text
+    with pytest.raises(SchemaError, match="python -m storage upgrade"):
+        open_database(f"sqlite:///{tmp_path}/old.db", migrate=False)
+    with open_database(f"sqlite:///{tmp_path}/old.db") as database, database.reading() as session:
+        assert schema.is_current(session.connection(), database.url)
 
 
 def test_the_room_is_imported_without_torch() -> None:
