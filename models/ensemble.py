@@ -121,11 +121,9 @@ class ModelEnsemble:
         """Turn each group's last logits (R, ≥V) into log-softmax outputs by member; the cut to V comes first."""
         size = self.vocabulary_size
         rows = [logits[..., :size].float().log_softmax(dim=-1).to(self.device) for logits in outputs]
-        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(-1, len(guided), size)
+        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(len(self.dimensions), len(guided), size)
         if self._to_dimension_order and len(guided):
             guides = guides[self._to_dimension_order]
-        if not len(guided):
-            guides = guides.new_zeros(len(self.dimensions), 0, size)
         return Logprobs(rows[0][:n_slots], guides, guided)
 
     @torch.inference_mode()

@@ -1,13 +1,18 @@
 """Prompts: from chat messages to token ids, with what people typed never becoming a control token."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import jinja2
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from steering.errors import PromptError
 from steering.types import Message
+
+# What a template, which is a small program, can raise besides Jinja's own errors.
+_TEMPLATE_TROUBLE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 def prompt_token_ids(
@@ -16,11 +21,11 @@ def prompt_token_ids(
     """Return the ids of a chat prompt, ready for the assistant's answer.
 
     The tokenizer's own rendering is used as it is when it holds just the control tokens of the template. When what
-    somebody typed would add one (a typed ``<|im_end|>``), the text between the template's control tokens is tokenised
-    piece by piece as plain text instead.
+    somebody typed would add one (a typed ``<|im_end|>``), the template's control tokens are kept and all else is
+    tokenised as plain text.
 
     Args:
-        tokenizer: of the base model or of a guide.
+        tokenizer: of the base model or of a guide; a fast one.
         messages: the chat so far, the user's message last.
         chat_template: Jinja, in place of the tokenizer's own.
 
@@ -29,22 +34,41 @@ def prompt_token_ids(
     """
     if any("\ud800" <= letter <= "\udfff" for message in messages for letter in message.content):
         raise PromptError("The prompt has half of a surrogate pair, which is no text.", hint="Remove it and run again.")
-    # the template sees neutral markers in place of what was typed, so nothing typed can change its control tokens
-    markers = [_marker(index) for index in range(len(messages))]
-    skeleton = _render(
-        tokenizer, [Message(m.role, mark) for m, mark in zip(messages, markers, strict=True)], chat_template
-    )
+    rendered = _render(tokenizer, messages, chat_template)
+    unused = _unused_characters({*rendered, *chain.from_iterable(message.content for message in messages)})
+    # the template sees a mark in place of what was typed, so nothing typed can change its control tokens
+    mark = next(unused)
+    skeleton = _render(tokenizer, [_marked(m, f"{mark}{i}{mark}") for i, m in enumerate(messages)], chat_template)
     control = _control_tokens(tokenizer)
-    expected = [token for token in tokenizer.encode(skeleton, add_special_tokens=False) if token in control]
-    plain = tokenizer.encode(_render(tokenizer, messages, chat_template), add_special_tokens=False)
-    if [token for token in plain if token in control] == expected:
-        return plain
-    return _assemble(tokenizer, skeleton, dict(zip(markers, messages, strict=True)), control)
+
+    def control_ids(text: str) -> list[int]:
+        ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        return [token for token in ids if token in control]
+
+    if not any(control_ids(message.content) for message in messages):
+        ids = tokenizer.encode(rendered, add_special_tokens=False, verbose=False)
+        if [token for token in ids if token in control] == control_ids(skeleton):
+            return ids
+    text, stand_ins = _with_stand_ins(tokenizer, skeleton, control, unused)
+    typed = [message.content.strip() for message in messages]
+    text = re.sub(f"{mark}(\\d+){mark}", lambda found: typed[int(found[1])], text)
+    return _plain_ids(tokenizer, text, stand_ins, control)
 
 
-def _marker(index: int) -> str:
-    # private-use characters are in no template and, being letters to no regex, survive trimming
-    return f"\ue000{index}\ue001"
+def _unused_characters(used: set[str]) -> Iterator[str]:
+    """Yield private-use characters that are not in ``used``.
+
+    Raises:
+        PromptError: there are none left.
+    """
+    yield from (letter for letter in map(chr, range(0xF0000, 0x10FFFE)) if letter not in used)
+    raise PromptError("The prompt uses every private-use character there is.", hint="Remove some of them.")
+
+
+def _marked(message: Message, mark: str) -> Message:
+    """Put ``mark`` in place of what was typed, but leave white space at its ends, which templates trim."""
+    inner = message.content.strip()
+    return Message(message.role, message.content.replace(inner, mark, 1) if inner else message.content)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None) -> str:
@@ -58,76 +82,92 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], cha
         text = tokenizer.apply_chat_template(
             chat, chat_template=chat_template, tokenize=False, add_generation_prompt=True
         )
-    except jinja2.TemplateError as error:
-        raise PromptError(f"The chat template refuses these messages: {error}.", hint="Reset the chat.") from error
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(
+            f"The chat template cannot be read: {error} (line {error.lineno}).",
+            hint="Mend chat_template in the configuration file.",
+        ) from error
+    except (jinja2.TemplateError, *_TEMPLATE_TROUBLE) as error:
+        raise PromptError(
+            f"The chat template refuses these messages: {error}.",
+            hint="Reset the chat, or mend chat_template in the configuration file.",
+        ) from error
     assert isinstance(text, str)
     return text
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Return every added token by id: the special ones and those, like ``<think>``, that only templates write."""
-    added = tokenizer.added_tokens_decoder.items()
-    return {index: token.content for index, token in added if token.special or len(token.content) > 1}
+    """Return by id the special tokens and those added ones, like ``<think>``, that only templates write.
+
+    Added words and runs of white space (GPT-NeoX has those for code) are text like any other.
+    """
+    added = ((index, token.special, token.content) for index, token in tokenizer.added_tokens_decoder.items())
+    return {index: name for index, special, name in added if _is_markup(name) or (special and not name.isspace())}
 
 
-def _assemble(
-    tokenizer: PreTrainedTokenizerBase, skeleton: str, contents: dict[str, Message], control: dict[int, str]
+def _is_markup(name: str) -> bool:
+    return len(name) > 1 and not all(letter.isalnum() or letter.isspace() or letter == "▁" for letter in name)
+
+
+def _with_stand_ins(
+    tokenizer: PreTrainedTokenizerBase, skeleton: str, control: Mapping[int, str], unused: Iterator[str]
+) -> tuple[str, dict[str, int]]:
+    """Replace the template's control tokens by one unused character each; returns the text and what they stand for."""
+    encoding = tokenizer(skeleton, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    stand_ins: dict[int, str] = {}
+    pieces = []
+    done = 0
+    for token, (start, end) in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True):
+        if token in control:
+            if token not in stand_ins:
+                stand_ins[token] = next(unused)
+            pieces += [skeleton[done:start], stand_ins[token]]
+            done = end
+    text = "".join([*pieces, skeleton[done:]])
+    return text, {letter: token for token, letter in stand_ins.items()}
+
+
+def _plain_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, stand_ins: Mapping[str, int], control: Mapping[int, str]
 ) -> list[int]:
-    """Tokenise the template's control tokens as such and everything between them as plain text."""
+    """Tokenise ``text`` with a tokenizer that knows the stand-ins in place of the control tokens."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    model = backend.model
+    plain = Tokenizer(model)
+    for part in ("normalizer", "pre_tokenizer"):
+        if getattr(backend, part) is not None:
+            setattr(plain, part, getattr(backend, part))
+    words = {token.content: (index, token) for index, token in tokenizer.added_tokens_decoder.items()}
+    words = {name: (index, token) for name, (index, token) in words.items() if index not in control}
+    added = [AddedToken(letter, normalized=False, special=True) for letter in stand_ins]
+    added += [token for _, token in words.values()]
+    plain.add_tokens([*_fillers(plain, len(added)), *added])
+    originals = {plain.token_to_id(letter): token for letter, token in stand_ins.items()}
+    originals |= {plain.token_to_id(name): index for name, (index, _) in words.items()}
     ids: list[int] = []
-    text = ""
-    for piece, token in _split_at(skeleton, control):
-        text += piece
-        if token is None:
-            continue
-        ids += [*_plain_ids(tokenizer, _fill(text, contents), control), token]
-        text = ""
-    return ids + _plain_ids(tokenizer, _fill(text, contents), control)
+    for token in plain.encode(text, add_special_tokens=False).ids:
+        # some models (Unigram, WordLevel) have the control tokens' names among their words
+        ids += _spelled(model, control[token], control) if token in control else [originals.get(token, token)]
+    return ids
 
 
-def _fill(text: str, contents: dict[str, Message]) -> str:
-    """Put what was typed in place of the markers; one pass, so that typed markers stay what they are."""
-    pieces = [(text, False)]
-    for marker, message in contents.items():
-        pieces = [
-            part
-            for piece, is_typed in pieces
-            for part in ([(piece, True)] if is_typed else _interleave(piece.split(marker), message.content))
-        ]
-    return "".join(piece for piece, _ in pieces)
+def _fillers(plain: Tokenizer, n_added: int) -> list[AddedToken]:
+    """Return tokens that use up the ids below the first ``n_added`` free ones.
+
+    New tokens are numbered from the vocabulary's size on, where a vocabulary with gaps still has tokens of its own.
+    """
+    size = first = plain.get_vocab_size()
+    while taken := [id for id in range(first, first + n_added) if plain.model.id_to_token(id) is not None]:
+        first = taken[-1] + 1
+    return [AddedToken(f"\U0010fffd{index}\U0010fffd", normalized=False) for index in range(first - size)]
 
 
-def _interleave(parts: list[str], content: str) -> list[tuple[str, bool]]:
-    filled: list[tuple[str, bool]] = [(parts[0], False)]
-    for part in parts[1:]:
-        filled += [(content, True), (part, False)]
-    return filled
-
-
-def _split_at(text: str, control: dict[int, str]) -> list[tuple[str, int | None]]:
-    """Cut ``text`` behind every control token, the longest first: (plain text before it, its id); the rest has None."""
-    pieces: list[tuple[str, int | None]] = []
-    while text:
-        found = [(text.find(content), -len(content), index) for index, content in control.items() if content in text]
-        if not found:
-            pieces.append((text, None))
-            break
-        start, negative_length, index = min(found)
-        pieces.append((text[:start], index))
-        text = text[start - negative_length :]
-    return pieces
-
-
-def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str, control: dict[int, str]) -> list[int]:
-    """Tokenise ``text`` so that no id of ``control`` comes out: their names are cut after the first letter."""
-    names = "|".join(re.escape(name) for name in control.values())
-    # a lookahead matches without consuming, so names that overlap are all cut
-    cuts = [match.start() + 1 for match in re.finditer(f"(?={names})", text)] if names else []
+def _spelled(model: object, name: str, control: Mapping[int, str]) -> list[int]:
+    """Return ``name`` letter by letter, or byte by byte where the vocabulary lacks the letter, or without it."""
     ids: list[int] = []
-    for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        part = tokenizer.encode(text[start:end], add_special_tokens=False, split_special_tokens=True)
-        if any(token in control for token in part):  # a normaliser made one out of look-alike letters
-            letters = [tokenizer.encode(letter, add_special_tokens=False) for letter in text[start:end]]
-            part = [token for letter in letters for token in letter if token not in control]
-        ids += part
+    for letter in name:
+        index = model.token_to_id(letter)
+        in_bytes = [model.token_to_id(f"<0x{byte:02X}>") for byte in letter.encode()]
+        choice = [index] if index is not None and index not in control else in_bytes
+        ids += choice if None not in choice else []
     return ids

@@ -74,6 +74,7 @@ def save_lora(
     """Save a PEFT LoRA adapter on ``base`` with random A and B (PEFT's own start has B = 0, which changes nothing)."""
     model = AutoModelForCausalLM.from_pretrained(base)
     targets = targets or ALL_LINEAR[model.config.model_type]
+    options = {"fan_in_fan_out": model.config.model_type == "gpt2"} | options
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM", **options)
     adapter = get_peft_model(model, config)
     generator = torch.Generator().manual_seed(seed)
