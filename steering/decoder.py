@@ -98,7 +98,7 @@ class Controls:
 
         self.base_exponents = reals([slot.base_exponent for slot in slots])
         self.guide_exponents = (
-            torch.tensor(guided, dtype=torch.float32, device=device).view(-1, n_guides).T.contiguous()
+            torch.tensor(guided, dtype=torch.float32, device=device).view(len(guided), n_guides).T.contiguous()
         )
         self.log_plausibility = reals([slot.plausibility for slot in slots]).log()
         self.temperatures = reals([s.temperature for s in settings])

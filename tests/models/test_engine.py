@@ -1,0 +1,160 @@
+"""How the engine behaves: progress, stopping, closing, waiting, refusing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.answers import ComparisonRequest, Progress
+from models.engine import Engine
+from models.ensemble import ModelBatch
+from steering.errors import BlendError, CapacityError, InputError, PromptError
+from steering.types import Blend, FinishReason, Message, Role, SamplingSettings
+from tests.models.oracle import Oracle
+
+Engines = Callable[..., Engine]
+
+
+@pytest.fixture
+def engine(tiny_engine: Engines) -> Engine:
+    return tiny_engine("llama", "lora-a", "weak")
+
+
+def request(n_tokens: int = 20, *blends: Blend, text: str = "the cat") -> ComparisonRequest:
+    sampling = SamplingSettings(max_new_tokens=n_tokens, seed=1, temperature=1.2, top_p=1.0)
+    return ComparisonRequest((Message(Role.USER, text),), blends or (Blend(), Blend({"lora-a": 1.0})), sampling)
+
+
+def test_progress_comes_after_every_token_and_the_last_one_is_finished(engine: Engine) -> None:
+    seen: list[Progress] = list(engine.compare(request()))
+    assert [progress.finished for progress in seen] == [False] * (len(seen) - 1) + [True]
+    answers = seen[-1].answers()
+    assert len(seen) == max(len(answer.token_ids) for answer in answers)
+    assert all(answer.finish_reason in (FinishReason.EOS, FinishReason.LENGTH) for answer in answers)
+    assert list(seen[-1].prompt_token_ids) == engine.prompt_token_ids((Message(Role.USER, "the cat"),))
+
+
+def test_text_only_grows_and_pieces_join_to_it(engine: Engine) -> None:
+    texts: list[str] = [""]
+    for progress in engine.compare(request(40)):
+        answer = progress.answers()[1]
+        assert answer.text.startswith(texts[-1])
+        texts.append(answer.text)
+    assert "".join(engine.spell(answer.token_ids)) == answer.text
+    assert len(engine.spell(answer.token_ids)) == len(answer.token_ids)
+
+
+def test_seconds_grow_and_speed_and_means_are_those_of_the_steps(engine: Engine) -> None:
+    *_, last = engine.compare(request())
+    answer = last.answers()[1]
+    assert answer.seconds > 0
+    assert answer.tokens_per_second == pytest.approx(len(answer.token_ids) / answer.seconds)
+    assert answer.kl_per_token == pytest.approx(sum(step.kl for step in answer.steps) / len(answer.steps))
+    rewards = [step.guide_logprobs["weak"] for step in answer.steps]
+    assert answer.guide_rewards["weak"] == pytest.approx(sum(rewards) / len(rewards))
+
+
+def test_stopping_ends_every_answer_within_a_step_and_still_reports_rewards(engine: Engine) -> None:
+    stopping = threading.Event()
+    steps: Iterator[Progress] = engine.compare(request(100), stop=stopping.is_set)
+    for _ in range(3):
+        assert not next(steps).finished
+    stopping.set()
+    last = next(steps)
+    assert last.finished
+    assert [answer.finish_reason for answer in last.answers()] == [FinishReason.STOPPED] * 2
+    assert [len(answer.token_ids) for answer in last.answers()] == [4, 4]
+    assert all(set(answer.guide_rewards) == {"lora-a", "weak"} for answer in last.answers())
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_closing_a_run_lets_the_next_one_start(engine: Engine) -> None:
+    steps = engine.compare(request(100))
+    next(steps)
+    assert engine._busy.locked()
+    steps.close()
+    assert not engine._busy.locked()
+    *_, last = engine.compare(request(3))
+    assert last.finished
+
+
+def test_a_second_run_waits_for_the_first_and_gives_the_same_answer(engine: Engine) -> None:
+    *_, alone = engine.compare(request())
+    first = engine.compare(request(60))
+    next(first)
+    results = []
+    waiting = threading.Thread(target=lambda: results.append([*engine.compare(request())][-1].answers()))
+    waiting.start()
+    waiting.join(timeout=0.2)
+    assert waiting.is_alive()
+    list(first)
+    waiting.join(timeout=30)
+    assert [answer.token_ids for answer in results[0]] == [answer.token_ids for answer in alone.answers()]
+
+
+def test_a_hundred_closed_runs_leave_nothing_behind(engine: Engine) -> None:
+    for n in range(100):
+        steps = engine.compare(request(50))
+        for _ in range(n % 3):
+            next(steps)
+        steps.close()
+    assert not engine._busy.locked()
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(engine: Engine) -> None:
+    n_prompt = len(engine.prompt_token_ids((Message(Role.USER, "the cat " * 30),)))
+    too_long = request(128 - n_prompt + 1, text="the cat " * 30)
+    with pytest.raises(PromptError, match=rf"{n_prompt} tokens.*{n_prompt - 1} fit.*128"):
+        next(engine.compare(too_long))
+    fits = replace(too_long, sampling=replace(too_long.sampling, max_new_tokens=128 - n_prompt))
+    *_, last = engine.compare(fits)
+    assert last.finished
+
+
+def test_an_unknown_dimension_is_refused_before_anything_runs(engine: Engine) -> None:
+    with pytest.raises(BlendError, match="'kindness'"):
+        next(engine.compare(request(5, Blend({"kindness": 1.0}))))
+    assert not engine._busy.locked()
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_an_empty_prompt_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="empty"):
+        request(5, text=text)
+
+
+def test_running_out_of_memory_is_said_plainly_and_the_next_run_works(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: ModelBatch, tokens: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelBatch, "step", fail)
+        with pytest.raises(CapacityError, match="Memory ran out"):
+            list(engine.compare(request()))
+    *_, last = engine.compare(request(3))
+    assert last.finished
+
+
+def test_an_unguided_answer_is_scored_by_the_guides_afterwards(
+    engine: Engine, tiny_folder: Callable[[str], Path]
+) -> None:
+    *_, last = engine.compare(request(15, Blend()))
+    (answer,) = last.answers()
+    root = tiny_folder("llama")
+    members = Oracle(root / "base", [root / "lora-a", root / "weak"]).members(
+        [last.prompt_token_ids] * 3, answer.token_ids, engine.base.vocabulary_size
+    )
+    for index, step in enumerate(answer.steps):
+        expected = dict(zip(("lora-a", "weak"), members[1:, index, step.token_id].tolist(), strict=True))
+        assert step.guide_logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_guides_an_engine_answers_unguided(tiny_engine: Engines) -> None:
+    *_, last = tiny_engine("gpt2").compare(request(5, Blend()))
+    assert last.answers()[0].guide_rewards == {}
