@@ -224,7 +224,7 @@ def _slot_step(
         top=tuple(TopAlternative(int(token), base, mixed) for token, base, mixed in alternatives),
     )
     reason = None
-    if trace.token_id in ensemble.eos_token_ids:
+    if settings.sampling.stop_at_eos and trace.token_id in ensemble.eos_token_ids:
         reason = FinishReason.EOS
     elif n_new >= settings.sampling.max_new_tokens:
         reason = FinishReason.LENGTH

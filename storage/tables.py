@@ -115,6 +115,7 @@ class GenerationRow(Base):
     max_new_tokens: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     plausibility: Mapped[float | None]
+    stop_at_eos: Mapped[bool]
     finish_reason: Mapped[str] = mapped_column(String(16))
     seconds: Mapped[float]
     kl_per_token: Mapped[float | None]

@@ -107,6 +107,12 @@ def test_a_slot_ends_at_eos_or_at_its_own_limit_and_leaves_the_batch() -> None:
     assert ensemble.batches[-1].n_slots == 1  # the others were released before the last step
 
 
+def test_without_stop_at_eos_an_answer_goes_on_to_its_limit() -> None:
+    ensemble = random_ensemble(4, eos=frozenset(range(V)))
+    (steps,) = run(ensemble, [Slot(1.0, (0.0, 0.0), SamplingSettings(max_new_tokens=7, stop_at_eos=False))])
+    assert [step.finish_reason for step in steps] == [None] * 6 + [FinishReason.LENGTH]
+
+
 def test_a_guide_that_returns_nan_is_an_error_and_not_a_token() -> None:
     ensemble = random_ensemble(5)
     ensemble.tables[1] = torch.nan

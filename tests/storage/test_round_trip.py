@@ -44,6 +44,7 @@ samplings = st.builds(
     max_new_tokens=st.integers(1, 2**20),
     seed=st.integers(0, MAX_SEED) | st.just(MAX_SEED),
     plausibility=st.none() | st.floats(0, 1),
+    stop_at_eos=st.booleans(),
 )
 
 

@@ -120,6 +120,7 @@ def test_a_client_key_is_stored_once(any_database: Database, click: JudgementInp
         {"max_new_tokens": 0},
         {"seed": -1},
         {"plausibility": 2.0},
+        {"stop_at_eos": None},
         {"seconds": -0.1},
         {"messages": None},
         {"text": None},

@@ -51,6 +51,7 @@ def _create_generations() -> None:
         sa.Column("max_new_tokens", sa.Integer(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("plausibility", sa.Double(), nullable=True),
+        sa.Column("stop_at_eos", sa.Boolean(), nullable=False),
         sa.Column("finish_reason", sa.String(length=16), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("kl_per_token", sa.Double(), nullable=True),
