@@ -1,11 +1,12 @@
 """Prompts: from chat messages to token ids, with what people typed never becoming a control token."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import jinja2
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import Model
 from transformers import PreTrainedTokenizerBase
 
 from steering.errors import PromptError
@@ -37,8 +38,8 @@ def prompt_token_ids(
     rendered = _render(tokenizer, messages, chat_template)
     unused = _unused_characters({*rendered, *chain.from_iterable(message.content for message in messages)})
     # the template sees a mark in place of what was typed, so nothing typed can change its control tokens
-    mark = next(unused)
-    skeleton = _render(tokenizer, [_marked(m, f"{mark}{i}{mark}") for i, m in enumerate(messages)], chat_template)
+    marks = [next(unused) for _ in messages]
+    skeleton = _render(tokenizer, [_marked(*pair) for pair in zip(messages, marks, strict=True)], chat_template)
     control = _control_tokens(tokenizer)
 
     def control_ids(text: str) -> list[int]:
@@ -50,9 +51,8 @@ def prompt_token_ids(
         if [token for token in ids if token in control] == control_ids(skeleton):
             return ids
     text, stand_ins = _with_stand_ins(tokenizer, skeleton, control, unused)
-    typed = [message.content.strip() for message in messages]
-    text = re.sub(f"{mark}(\\d+){mark}", lambda found: typed[int(found[1])], text)
-    return _plain_ids(tokenizer, text, stand_ins, control)
+    text = text.translate({ord(mark): m.content.strip() for mark, m in zip(marks, messages, strict=True)})
+    return _plain_ids(_plain_tokenizer(tokenizer, stand_ins, control, next(unused)), text, control)
 
 
 def _unused_characters(used: set[str]) -> Iterator[str]:
@@ -127,47 +127,54 @@ def _with_stand_ins(
     return text, {letter: token for token, letter in stand_ins.items()}
 
 
-def _plain_ids(
-    tokenizer: PreTrainedTokenizerBase, text: str, stand_ins: Mapping[str, int], control: Mapping[int, str]
-) -> list[int]:
-    """Tokenise ``text`` with a tokenizer that knows the stand-ins in place of the control tokens."""
+@dataclass(frozen=True)
+class _Plain:
+    """A tokenizer without control tokens; ``originals`` has the ids of what was added to it in the true numbering."""
+
+    tokenizer: Tokenizer
+    originals: Mapping[int, int]
+
+
+def _plain_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, stand_ins: dict[str, int], control: Mapping[int, str], unused: str
+) -> _Plain:
+    """Build a tokenizer on the same vocabulary that knows the stand-ins in place of the control tokens; cheap."""
     backend: Tokenizer = tokenizer.backend_tokenizer
-    model = backend.model
-    plain = Tokenizer(model)
+    plain = Tokenizer(backend.model)
     for part in ("normalizer", "pre_tokenizer"):
         if getattr(backend, part) is not None:
             setattr(plain, part, getattr(backend, part))
-    words = {token.content: (index, token) for index, token in tokenizer.added_tokens_decoder.items()}
-    words = {name: (index, token) for name, (index, token) in words.items() if index not in control}
-    added = [AddedToken(letter, normalized=False, special=True) for letter in stand_ins]
-    added += [token for _, token in words.values()]
-    plain.add_tokens([*_fillers(plain, len(added)), *added])
-    originals = {plain.token_to_id(letter): token for letter, token in stand_ins.items()}
-    originals |= {plain.token_to_id(name): index for name, (index, _) in words.items()}
+    words = {index: token for index, token in tokenizer.added_tokens_decoder.items() if index not in control}
+    added = [*(AddedToken(letter, normalized=False, special=True) for letter in stand_ins), *words.values()]
+    # new tokens are numbered from the vocabulary's size on, where a vocabulary with gaps has tokens of its own
+    size = first = plain.get_vocab_size()
+    while taken := [id for id in range(first, first + len(added)) if backend.model.id_to_token(id) is not None]:
+        first = taken[-1] + 1
+    fillers = [AddedToken(f"{unused}{index}{unused}", normalized=False) for index in range(first - size)]
+    plain.add_tokens([*fillers, *added])
+    names = stand_ins | {token.content: index for index, token in words.items()}
+    numbers = ((plain.token_to_id(name), index) for name, index in names.items())
+    return _Plain(plain, {number: index for number, index in numbers if number is not None})
+
+
+def _plain_ids(plain: _Plain, text: str, control: Mapping[int, str]) -> list[int]:
+    """Tokenise ``text``, whose stand-ins alone become control tokens."""
     ids: list[int] = []
-    for token in plain.encode(text, add_special_tokens=False).ids:
-        # some models (Unigram, WordLevel) have the control tokens' names among their words
-        ids += _spelled(model, control[token], control) if token in control else [originals.get(token, token)]
+    for token in plain.tokenizer.encode(text, add_special_tokens=False).ids:
+        if token in plain.originals:
+            ids.append(plain.originals[token])
+        elif token in control:  # Unigram and WordLevel models may have the control tokens' names among their words
+            ids += _spelled(plain.tokenizer.model, control[token], control)
+        else:
+            ids.append(token)
     return ids
 
 
-def _fillers(plain: Tokenizer, n_added: int) -> list[AddedToken]:
-    """Return tokens that use up the ids below the first ``n_added`` free ones.
-
-    New tokens are numbered from the vocabulary's size on, where a vocabulary with gaps still has tokens of its own.
-    """
-    size = first = plain.get_vocab_size()
-    while taken := [id for id in range(first, first + n_added) if plain.model.id_to_token(id) is not None]:
-        first = taken[-1] + 1
-    return [AddedToken(f"\U0010fffd{index}\U0010fffd", normalized=False) for index in range(first - size)]
-
-
-def _spelled(model: object, name: str, control: Mapping[int, str]) -> list[int]:
-    """Return ``name`` letter by letter, or byte by byte where the vocabulary lacks the letter, or without it."""
+def _spelled(model: Model, name: str, control: Mapping[int, str]) -> list[int]:
+    """Return the ids of ``name`` letter by letter, or byte by byte, or without the letters the vocabulary lacks."""
     ids: list[int] = []
     for letter in name:
-        index = model.token_to_id(letter)
-        in_bytes = [model.token_to_id(f"<0x{byte:02X}>") for byte in letter.encode()]
-        choice = [index] if index is not None and index not in control else in_bytes
-        ids += choice if None not in choice else []
+        whole = model.token_to_id(letter)
+        parts = [whole] if whole is not None else [model.token_to_id(f"<0x{byte:02X}>") for byte in letter.encode()]
+        ids += [part for part in parts if part is not None and part not in control]
     return ids
