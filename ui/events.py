@@ -5,15 +5,17 @@ is queued and takes whatever is the session's newest request, so a late or repea
 back. All runs share one concurrency id.
 """
 
-import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from steering.types import Side
 from ui import wording
 from ui.components import markup
 from ui.components.steer import SteerPage
+from ui.components.view import Updates
 from ui.handlers import SteerHandlers
 
 MODEL_CONCURRENCY_ID = "model"
@@ -46,7 +48,7 @@ def judgement_outputs(page: SteerPage) -> list[Any]:
     """What a judgement changes."""
     judgement = page.judgement
     saving = [judgement.saved, judgement.retry, judgement.link, judgement.copy_link, judgement.copied]
-    return [*saving, judgement.log, judgement.session]
+    return [*saving, page.session.log, page.session.accordion]
 
 
 def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
@@ -104,7 +106,7 @@ def connect_judgement(page: SteerPage, handlers: SteerHandlers) -> None:
     saved = [*judgement_outputs(page), ask.message]
     for dimension, row in judgement.rows.items():
         row.input(
-            functools.partial(handlers.judge, dimension),
+            judged_row(handlers, dimension),
             [page.browser_token, judgement.comparison_id, row],
             [*saved, row],
             trigger_mode="multiple",
@@ -120,11 +122,29 @@ def connect_judgement(page: SteerPage, handlers: SteerHandlers) -> None:
     gr.on([tokens.colour.input, tokens.show_table.input], handlers.show_tokens, page.view, drawn, **AT_ONCE)
 
 
+def judged_row(handlers: SteerHandlers, dimension: str) -> Callable[..., Updates]:
+    """The handler of one row; Gradio finds the request only in a plain function's signature."""
+
+    def judged(request: gr.Request, token: str, comparison_id: str, choice: str) -> Updates:
+        return handlers.judge(dimension, request, token, comparison_id, choice)
+
+    return judged
+
+
+def carried_on(handlers: SteerHandlers, side: Side) -> Callable[..., Updates]:
+    """The handler of one pane's button."""
+
+    def carried(request: gr.Request, comparison_id: str, colour: str, show_table: bool) -> Updates:
+        return handlers.carry_on(side, request, comparison_id, colour, show_table)
+
+    return carried
+
+
 def connect_conversation(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
     """Going on from a picked answer, and beginning anew."""
     for side, pane in page.panes.items():
         pane.carry_on.click(
-            functools.partial(handlers.carry_on, side),
+            carried_on(handlers, side),
             [page.judgement.comparison_id, *page.view],
             outputs,
             **AT_ONCE,

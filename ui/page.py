@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import time
 from collections.abc import Callable
 
 import gradio as gr
@@ -17,6 +18,7 @@ from ui.handlers import SteerHandlers
 from ui.settings import Settings
 from ui.theme import build_theme, head, style_sheet
 
+POLL_SECONDS = 0.2
 LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,8 @@ def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -
         )
     except OSError as error:
         raise SettingsError(
-            f"The page cannot be served at {settings.host}, port {settings.port}: {error}.",
-            hint="Choose another --port or --host.",
+            f"The page cannot be served at {settings.host}, port {settings.port}.",
+            hint="The port may be taken, or the address not this machine's; choose another --port or --host.",
         ) from error
     return blocks
 
@@ -85,7 +87,8 @@ def launch_page(engine: SteerEngine, repository: Repository, settings: Settings)
     blocks = open_page(engine, repository, settings)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
-        blocks.block_thread()
+        while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C
+            time.sleep(POLL_SECONDS)
     finally:
         blocks.close(verbose=False)
 

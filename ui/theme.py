@@ -14,14 +14,21 @@ _WORDS_PLACE = "/*words*/ {}"
 
 def build_theme() -> gr.themes.Base:
     """A quiet theme with fonts of the machine itself, so that nothing is fetched from elsewhere."""
-    sans = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return gr.themes.Soft(
+    return gr.themes.Default(
         primary_hue="blue",
         neutral_hue="slate",
-        font=sans,
-        font_mono=["ui-monospace", "monospace"],
         spacing_size="sm",
-        radius_size="sm",
+        radius_size="md",
+        font=["ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        block_shadow="none",
+        button_secondary_background_fill="*neutral_100",
+        button_secondary_background_fill_dark="*neutral_700",
     )
 
 

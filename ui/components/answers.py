@@ -43,9 +43,15 @@ class JudgementControls:
     link: gr.HTML
     copy_link: gr.Button
     copied: gr.HTML
-    session: gr.Accordion
-    log: gr.HTML
     comparison_id: gr.Textbox
+
+
+@dataclass(frozen=True)
+class SessionControls:
+    """The session's own judgements, folded away; the count is in the title."""
+
+    accordion: gr.Accordion
+    log: gr.HTML
 
 
 def build_panes(guides: Sequence[GuideInfo]) -> dict[Side, PaneControls]:
@@ -54,19 +60,21 @@ def build_panes(guides: Sequence[GuideInfo]) -> dict[Side, PaneControls]:
     with gr.Row(elem_id="panes"):
         for side in Side:
             with gr.Column(min_width=300, elem_classes="pane-column"):
-                gr.HTML(markup.heading(wording.PANES[side]))
+                with gr.Row(elem_classes="pane-head"):
+                    gr.HTML(markup.heading(wording.PANES[side]))
+                    carry_on = gr.Button(
+                        wording.CONTINUE[side], size="sm", scale=0, interactive=False, elem_id=f"continue-{side}"
+                    )
                 answer = gr.HTML(
                     markup.empty_pane(side),
                     min_height=PANE_HEIGHT,
                     max_height=PANE_HEIGHT,
                     autoscroll=True,
                     elem_id=f"pane-{side}",
-                    elem_classes="pane",
                 )
                 metrics = gr.HTML(
                     markup.metrics(None, [guide.dimension for guide in guides]), elem_id=f"metrics-{side}"
                 )
-                carry_on = gr.Button(wording.CONTINUE[side], size="sm", interactive=False, elem_id=f"continue-{side}")
             panes[side] = PaneControls(answer, metrics, carry_on)
     return panes
 
@@ -86,7 +94,7 @@ def build_tokens(guides: Sequence[GuideInfo]) -> TokenControls:
 def build_judgement(dimensions: Sequence[str], offered: Sequence[Choice]) -> JudgementControls:
     """`Which is better?`: closed until both answers have ended."""
     options = [(wording.CHOICES[choice], str(choice)) for choice in offered]
-    with gr.Group(elem_id="judgement"):
+    with gr.Column(elem_id="judgement"):
         gr.HTML(markup.heading(wording.WHICH_IS_BETTER))
         with gr.Row(elem_id="judgement-rows"):
             rows = {
@@ -106,8 +114,13 @@ def build_judgement(dimensions: Sequence[str], offered: Sequence[Choice]) -> Jud
         link = gr.HTML(markup.note(wording.NO_LINK), elem_id="link")
         copy_link = gr.Button(wording.COPY_LINK, size="sm", scale=0, interactive=False, elem_id="copy-link")
         copied = gr.HTML(elem_id="copied")
-    session = gr.Accordion(wording.JUDGEMENTS.format(count=0), open=False, elem_id="session-judgements")
-    with session:
-        log = gr.HTML(markup.judgements(()), elem_id="judgement-log")
     comparison_id = gr.Textbox(visible=False, elem_id="comparison-id")
-    return JudgementControls(rows, saved, retry, link, copy_link, copied, session, log, comparison_id)
+    return JudgementControls(rows, saved, retry, link, copy_link, copied, comparison_id)
+
+
+def build_session_log() -> SessionControls:
+    """The list of this session's judgements."""
+    accordion = gr.Accordion(wording.JUDGEMENTS.format(count=0), open=False, elem_id="session-judgements")
+    with accordion:
+        log = gr.HTML(markup.judgements(()), elem_id="judgement-log")
+    return SessionControls(accordion, log)

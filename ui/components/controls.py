@@ -65,18 +65,15 @@ def build_prompt(examples: Sequence[str]) -> PromptControls:
             max_lines=8,
             scale=1,
             min_width=280,
-            autofocus=True,
             elem_id="prompt",
         )
-        with gr.Column(scale=0, min_width=200, elem_id="ask-buttons"):
-            with gr.Row(elem_id="run-stop"):
-                run = gr.Button(wording.RUN, variant="primary", elem_id="run", min_width=80)
-                stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=80, interactive=False)
-            new_conversation = gr.Button(wording.NEW_CONVERSATION, size="sm", elem_id="new-conversation")
+        run = gr.Button(wording.RUN, variant="primary", elem_id="run", scale=0, min_width=96)
+        stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", scale=0, min_width=96, interactive=False)
     with gr.Row(elem_id="examples"):
         if examples:
             gr.HTML(markup.note(wording.EXAMPLES))
         buttons = tuple(gr.Button(text, size="sm", scale=0, elem_classes="example") for text in examples)
+        new_conversation = gr.Button(wording.NEW_CONVERSATION, size="sm", scale=0, elem_id="new-conversation")
     message = gr.HTML(elem_id="message")
     return PromptControls(conversation, prompt, buttons, run, stop, new_conversation, message)
 
@@ -93,7 +90,7 @@ def build_blend(guides: Sequence[GuideInfo], live: bool) -> BlendControls:
     )
     sliders, exponents = {}, {}
     for guide in guides:
-        with gr.Group(elem_classes="guide"):
+        with gr.Column(elem_classes="guide", min_width=0):
             sliders[guide.dimension] = gr.Slider(
                 0,
                 MAX_WEIGHT,

@@ -10,7 +10,7 @@ from ui import wording
 from ui.sessions import Chosen, Logged, Response
 from ui.tokens import TokenRow
 
-PULL_LIMIT_NATS = 3.0
+PULL_LIMIT_NATS = 5.0
 MOST_OPAQUE = 0.7
 # Blue for, orange against: told apart by every kind of colour vision, and readable under dark and light text.
 FOR_RGB, AGAINST_RGB = "46, 125, 209", "230, 97, 1"
@@ -115,13 +115,13 @@ _GUIDE_COLUMNS = (wording.TABLE_PULL, wording.TABLE_SHARE)
 
 
 def detail_values(row: TokenRow) -> list[str]:
-    """One token's numbers in words, as hovering and the table show them."""
+    """One token's numbers in words, as hovering and the table show them; the likeliest tokens a line each."""
     pulls = [signed(value) for pull in row.pulls.values() for value in (pull.nats, pull.share)]
     top = [
         wording.TOP_ENTRY.format(token=top.name, base=percent(top.base_prob), mixed=percent(top.mixed_prob))
         for top in row.alternatives
     ]
-    return [row.name, percent(row.base_prob), percent(row.mixed_prob), *pulls, number(row.kl), ";  ".join(top)]
+    return [row.name, percent(row.base_prob), percent(row.mixed_prob), *pulls, number(row.kl), "\n".join(top)]
 
 
 def table(rows: Sequence[TokenRow], side: Side) -> str:

@@ -7,6 +7,7 @@
   tooltip.setAttribute("role", "status");
   tooltip.hidden = true;
   let current = null;
+  const PANE = Object.keys(words.panes).map((id) => `#${id}`).join(", ");
 
   function show(token) {
     const holder = token.closest(".tiller-tokens");
@@ -58,7 +59,7 @@
   document.addEventListener("pointerover", (event) => {
     const token = tokenAt(event);
     if (token) show(token);
-    else if (event.pointerType === "mouse" && !event.target.closest?.(".pane:focus")) hide();
+    else if (event.pointerType === "mouse" && !document.activeElement?.closest(PANE)) hide();
   });
   document.addEventListener("click", (event) => {
     const token = tokenAt(event);
@@ -67,11 +68,11 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
-    const pane = event.target.closest?.(".pane");
+    const pane = event.target.closest?.(PANE);
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (pane && by && step(pane, by)) event.preventDefault();
   });
-  document.addEventListener("focusout", (event) => event.target.closest?.(".pane") && hide());
+  document.addEventListener("focusout", (event) => event.target.closest?.(PANE) && hide());
   document.addEventListener("scroll", () => current && (current.isConnected ? place(current) : hide()), true);
 
   async function copy(text) {
@@ -101,11 +102,14 @@
     if (!tooltip.isConnected && document.body) document.body.append(tooltip);
     if (current && !current.isConnected) hide();
     for (const [id, label] of Object.entries(words.panes)) {
-      const pane = document.getElementById(id);
-      if (!pane || pane.tabIndex === 0) continue;
-      pane.tabIndex = 0;
-      pane.setAttribute("role", "region");
-      pane.setAttribute("aria-label", label);
+      const scroller = document.querySelector(`#${id} > .html-container`);
+      if (!scroller || scroller.tabIndex === 0) continue;
+      scroller.tabIndex = 0;
+      scroller.setAttribute("role", "region");
+      scroller.setAttribute("aria-label", label);
+    }
+    for (const group of document.querySelectorAll("fieldset.block:not([aria-label])")) {
+      group.setAttribute("aria-label", group.querySelector("[data-testid=block-info]")?.textContent ?? "");
     }
   }
   new MutationObserver(name).observe(document.documentElement, { childList: true, subtree: true });

@@ -12,9 +12,11 @@ from ui.components import markup
 from ui.components.answers import (
     JudgementControls,
     PaneControls,
+    SessionControls,
     TokenControls,
     build_judgement,
     build_panes,
+    build_session_log,
     build_tokens,
 )
 from ui.components.controls import (
@@ -42,6 +44,7 @@ class SteerPage:
     panes: dict[Side, PaneControls]
     tokens: TokenControls
     judgement: JudgementControls
+    session: SessionControls
     status: gr.HTML
     difference: gr.HTML
     browser_token: gr.BrowserState
@@ -64,16 +67,17 @@ def build_steer(actions: SteerActions, live: bool) -> SteerPage:
     ask = build_prompt(engine.examples)
     with gr.Row(elem_id="steer", equal_height=False):
         with gr.Column(scale=0, min_width=300, elem_id="controls"):
-            with gr.Group(elem_id="blend"):
+            with gr.Column(elem_id="blend", min_width=0):
                 blend = build_blend(engine.guides, live)
             sampling = build_sampling(actions.settings.max_new_tokens_limit)
         with gr.Column(scale=1, min_width=300, elem_id="answers"):
             status = gr.HTML(markup.status(wording.READY), elem_id="status")
             panes = build_panes(engine.guides)
             difference = gr.HTML(markup.note(wording.UNKNOWN), elem_id="difference")
-            tokens = build_tokens(engine.guides)
             judgement = build_judgement(actions.dimensions, OFFERED_CHOICES)
-    return SteerPage(ask, blend, sampling, panes, tokens, judgement, status, difference, browser_token)
+            tokens = build_tokens(engine.guides)
+            session = build_session_log()
+    return SteerPage(ask, blend, sampling, panes, tokens, judgement, session, status, difference, browser_token)
 
 
 def model_line(actions: SteerActions) -> str:

@@ -126,8 +126,8 @@ class SteerView:
             judgement.link: link or markup.note(wording.NO_LINK),
             judgement.copy_link: gr.update(interactive=is_linked),
             judgement.copied: "",
-            judgement.log: markup.judgements(log),
-            judgement.session: gr.update(label=wording.JUDGEMENTS.format(count=len(log))),
+            self.page.session.log: markup.judgements(log),
+            self.page.session.accordion: gr.update(label=wording.JUDGEMENTS.format(count=len(log))),
         }
 
     def conversation(self, messages: Sequence[Message]) -> Updates:
