@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,7 +12,6 @@ from steering.errors import InputError, NotFoundError, StorageError
 from steering.types import Choice, Message, Role, SamplingSettings, Side
 from storage.records import OVERALL, Comparison, JudgementInput, is_id, new_id
 from storage.repository import Repository
-from ui import wording
 from ui.comparisons import Models, fresh, stored
 from ui.forms import SteerForm, to_request
 from ui.sessions import (
@@ -36,13 +35,6 @@ EXCERPT_CHARS = 80
 logger = logging.getLogger(__name__)
 
 
-class Comparing(Iterator[Progress], Protocol):
-    """The engine's reports; closing frees what the comparison holds."""
-
-    def close(self) -> None:
-        """End the comparison without a report."""
-
-
 class SteerEngine(Protocol):
     """What the page asks of `models.engine.Engine`."""
 
@@ -50,7 +42,7 @@ class SteerEngine(Protocol):
     guides: tuple[GuideInfo, ...]
     examples: tuple[str, ...]
 
-    def compare(self, request: ComparisonRequest, stop: Callable[[], bool]) -> Comparing:
+    def compare(self, request: ComparisonRequest, stop: Callable[[], bool]) -> Iterator[Progress]:
         """Answer every blend together, one report per step, the last with ``finished`` set, early where ``stop``."""
 
     def spell(self, token_ids: Sequence[int]) -> tuple[str, ...]:
@@ -111,7 +103,7 @@ class SteerActions:
         session.ask(request)
         return True
 
-    def run(self, session_id: str) -> Iterator[Result | None]:
+    def run(self, session_id: str) -> Generator[Result | None, None, None]:
         """Answer the newest request, at most 15 reports a second; the last one has a comparison and is stored.
 
         Ends early where a newer request has taken over. Where the request was withdrawn instead, the last report is
@@ -132,7 +124,7 @@ class SteerActions:
 
     def _reports(self, session: Session, number: int, request: ComparisonRequest) -> Iterator[Result]:
         drawn_at = 0.0
-        with closing(self.engine.compare(request, lambda: session.stopping == number)) as reports:
+        with closing(self._compare(session, number, request)) as reports:
             for progress in reports:
                 if session.newest != number:
                     return
@@ -145,6 +137,10 @@ class SteerActions:
         result = self._keep(session, number, request, progress)
         if result is not None:
             yield result
+
+    def _compare(self, session: Session, number: int, request: ComparisonRequest) -> Generator[Progress, None, None]:
+        """The engine's reports; closing this closes the engine's own generator."""
+        yield from self.engine.compare(request, lambda: session.stopping == number)
 
     def _keep(self, session: Session, number: int, request: ComparisonRequest, last: Progress) -> Result | None:
         """Store a finished comparison and make it what the session shows, unless a newer request has come."""
@@ -183,7 +179,7 @@ class SteerActions:
         """
         session = self.sessions.get(session_id)
         with session.lock:
-            comparison = _shown(session, comparison_id)
+            comparison = session.shown(comparison_id)
             picked = comparison.left if side is Side.LEFT else comparison.right
             session.conversation = (*picked.messages, Message(Role.ASSISTANT, picked.text))
             session.forget_answers()
@@ -213,7 +209,7 @@ class SteerActions:
             raise InputError("That choice is not on the page.", hint="Choose one of those shown.")
         known_by = self._key_hash(token)
         with session.lock:
-            _shown(session, comparison_id)
+            session.shown(comparison_id)
             held = session.chosen.get(dimension)
             if held is None or held.choice != choice:
                 session.chosen[dimension] = Chosen(Choice(str(choice)), client_key=new_id())
@@ -293,12 +289,3 @@ class SteerActions:
                 right.sampling,
                 self.models.made_by_others(right),
             )
-
-
-def _shown(session: Session, comparison_id: str) -> Comparison:
-    """The comparison the page shows; only that one is judged or carried on."""
-    if session.result is None or session.result.comparison is None:
-        raise InputError(wording.PAGE_LOST, hint=wording.PAGE_LOST_HINT)
-    if session.running is not None or session.result.comparison.id != comparison_id:
-        raise InputError("The answers have changed since.", hint="Look at the new ones and choose again.")
-    return session.result.comparison

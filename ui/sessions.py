@@ -18,6 +18,7 @@ from models.answers import Answer, ComparisonRequest
 from steering.errors import InputError, SettingsError
 from steering.types import Choice, FinishReason, Message
 from storage.records import Comparison
+from ui import wording
 
 MAX_SESSIONS = 1000  # each holds at most one comparison's numbers, about a megabyte
 MAX_SESSION_ID_CHARS = 200
@@ -121,6 +122,19 @@ class Session:
             self.supersede()
             self.result = None
             self.chosen = {}
+
+    def shown(self, comparison_id: str) -> Comparison:
+        """The comparison the page shows; only that one is judged or carried on.
+
+        Raises:
+            InputError: the session shows another one, or none, or a run is under way.
+        """
+        comparison = self.result.comparison if self.result is not None else None
+        if comparison is None:
+            raise InputError(wording.PAGE_LOST, hint=wording.PAGE_LOST_HINT)
+        if self.running is not None or comparison.id != comparison_id:
+            raise InputError("The answers have changed since.", hint="Look at the new ones and choose again.")
+        return comparison
 
     @contextmanager
     def run_ends(self, number: int) -> Iterator[None]:

@@ -15,7 +15,10 @@ GUIDES = (
 )
 
 
-def say(left: str, right: str) -> Callable[[ComparisonRequest], tuple[list[str], list[str]]]:
+Script = Callable[[ComparisonRequest], tuple[list[str], list[str]]]
+
+
+def say(left: str, right: str) -> Script:
     """A script of two fixed answers, a token per word."""
     return lambda _request: (pieces_of(left), pieces_of(right))
 
@@ -33,7 +36,7 @@ class ScriptedEngine:
     the first step, ``late_error`` after the third. ``closed`` counts comparisons that were closed before their end.
     """
 
-    script: Callable[[ComparisonRequest], tuple[list[str], list[str]]] = say("one two three", "one four five six")
+    script: Script = field(default_factory=lambda: say("one two three", "one four five six"))
     step_seconds: float = 0.0
     error: Exception | None = None
     late_error: Exception | None = None

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,8 +167,7 @@ def test_a_closed_tab_frees_the_engine_and_stores_nothing(
     actions.ask(ME, FORM)
     reports = actions.run(ME)
     next(reports)
-    assert isinstance(reports, Iterator)
-    reports.close()  # type: ignore[attr-defined]
+    reports.close()
     assert (engine.running, engine.closed) == (0, 1)
     assert repository.comparisons == {}
     assert run_to_end(actions).comparison is not None

@@ -87,7 +87,7 @@ def build_tokens(guides: Sequence[GuideInfo]) -> TokenControls:
         show_table = gr.Checkbox(False, label=wording.SHOW_TABLE, elem_id="show-table", scale=2)
     legend = gr.HTML(visible=False, elem_id="legend")
     with gr.Row(elem_id="tables"):
-        tables = {side: gr.HTML(visible=False, elem_id=f"table-{side}", elem_classes="table-holder") for side in Side}
+        tables = {side: gr.HTML(visible=False, elem_id=f"table-{side}") for side in Side}
     return TokenControls(colour, show_table, legend, tables)
 
 

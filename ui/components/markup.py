@@ -138,7 +138,7 @@ def table(rows: Sequence[TokenRow], side: Side) -> str:
 
 
 def _table_row(position: int, values: Sequence[str]) -> str:
-    name, *numbers = map(escape, values)
+    name, *numbers = map(escape, (*values[:-1], values[-1].replace("\n", ";  ")))
     cells = "".join(f"<td>{value}</td>" for value in numbers)
     return f'<tr><td>{position}</td><th scope="row">{name}</th>{cells}</tr>'
 
