@@ -57,7 +57,7 @@ def read_card(folder: Path) -> GuideCard:
         return GuideCard()
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LoadError(f"The guide card {path} cannot be read: {error}.", hint="Mend or remove it.") from error
     if not isinstance(card, dict):
         raise LoadError(f"The guide card {path} is no JSON object.", hint="Mend or remove it.")
@@ -65,8 +65,14 @@ def read_card(folder: Path) -> GuideCard:
     for key, value in values.items():
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise LoadError(f"{key!r} in the guide card {path} is {value!r}.", hint="It has the wrong type; mend it.")
-    if "unit" in values and not 0 < values["unit"] < float("inf"):
-        raise LoadError(f"'unit' in {path} is {values['unit']!r}; it must be above 0.", hint="Mend the card.")
+    for key in ("unit", "beta"):
+        if key in values and not 0 < values[key] < float("inf"):
+            raise LoadError(f"{key!r} in {path} is {values[key]!r}; it must be above 0.", hint="Mend the card.")
+    if not 0 <= values.get("held_out_accuracy", 0) <= 1:
+        raise LoadError(
+            f"'held_out_accuracy' in {path} is {values['held_out_accuracy']!r}; it must be from 0 to 1.",
+            hint="It is a fraction of pairs; mend the card.",
+        )
     return GuideCard(**values)
 
 
@@ -87,4 +93,5 @@ def hash_files(folder: Path) -> str:
 
 
 def _is_model_file(path: Path) -> bool:
-    return path.is_file() and path.name != CARD_NAME and path.suffix in (".safetensors", ".json", ".jinja", ".model")
+    is_model = path.suffix in (".safetensors", ".json", ".jinja", ".model") or path.name in ("merges.txt", "vocab.txt")
+    return is_model and path.is_file() and path.name != CARD_NAME

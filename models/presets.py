@@ -9,6 +9,7 @@ from typing import Any
 from steering.errors import SettingsError
 
 PRESET_NAMES = ("demo", "tulu2-7b")
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
 _DEMO = Path(__file__).parent / "demo"
 
@@ -101,16 +102,29 @@ def _from_toml(path: Path) -> Preset:
     top = reader.table(document, "", {"name": str, "examples": list, "base": dict, "guides": list})
     base = reader.table(top.get("base", {}), "base", _BASE_KEYS)
     guides = tuple(reader.guide(guide, f"guides[{index}]") for index, guide in enumerate(top.get("guides", [])))
+    if base.get("dtype") not in (None, *DTYPE_NAMES):
+        raise reader.error(
+            f"base.dtype is {base['dtype']!r}", f"Write one of {', '.join(DTYPE_NAMES)}, or leave it out."
+        )
+    examples = top.get("examples", _GENERAL_EXAMPLES)
+    if not all(isinstance(example, str) for example in examples):
+        raise reader.error(f"examples is {examples!r}; it must be a list of texts", "Put each in quotes.")
     return Preset(
         name=top.get("name", path.stem),
         base=reader.source(base, "base"),
         guides=guides,
         dtype=base.get("dtype"),
         chat_template=base.get("chat_template"),
-        examples=tuple(map(str, top.get("examples", _GENERAL_EXAMPLES))),
+        examples=tuple(examples),
     )
 
 
+_KINDS: dict[type, str] = {
+    str: "a text in quotes",
+    float: "a number",
+    list: "a list (of tables: [[guides]])",
+    dict: "a table ([base])",
+}
 _BASE_KEYS = {"id": str, "revision": str, "name": str, "dtype": str, "chat_template": str}
 _GUIDE_KEYS = {"id": str, "revision": str, "name": str, "dimension": str, "unit": float, "chat_template": str}
 
@@ -123,30 +137,35 @@ class _Reader:
 
     def table(self, value: Any, where: str, allowed: Mapping[str, type]) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise self.error(f"{where} is not a table", "Write it as [base] or [[guides]].")
+            raise self.error(f"{where} is {value!r}; it must be a table", "Write [base] once and [[guides]] per guide.")
         for key, entry in value.items():
             if key not in allowed:
                 raise self.error(f"{_join(where, key)} is not a known key", f"Known here: {', '.join(allowed)}.")
             expected: Any = (int, float) if allowed[key] is float else allowed[key]
             if not isinstance(entry, expected) or isinstance(entry, bool):
-                raise self.error(
-                    f"{_join(where, key)} is {entry!r}; it must be of the type {allowed[key].__name__}", "Mend it."
-                )
+                raise self.error(f"{_join(where, key)} is {entry!r}; it must be {_KINDS[allowed[key]]}", "Mend it.")
         return value
 
     def guide(self, value: Any, where: str) -> GuideSpec:
         guide = self.table(value, where, _GUIDE_KEYS)
+        if not 0 < guide.get("unit", 1.0) < float("inf"):
+            raise self.error(f"{where}.unit is {guide['unit']!r}; it must be above 0", "Use 1.0 if unsure.")
         return GuideSpec(
             self.source(guide, where), guide.get("dimension"), guide.get("unit"), guide.get("chat_template")
         )
 
     def source(self, table: Mapping[str, Any], where: str) -> Source:
         """A path is taken from the file's own folder when something is there or it is written as a path."""
-        if not table.get("id"):
-            raise self.error(f"{_join(where, 'id')} is missing", "Give a folder or a Hub id such as org/name.")
-        written = table["id"]
-        folder = (self.path.parent / Path(written).expanduser()).resolve()
-        is_path = written.startswith((".", "/", "~")) or folder.is_dir()
+        written = table.get("id", "")
+        if not written.strip():
+            raise self.error(f"{where}.id is missing", "Give a folder or a Hub id such as org/name.")
+        try:
+            folder = (self.path.parent / Path(written).expanduser()).resolve()
+            is_path = written.startswith((".", "/", "~")) or folder.is_dir()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, no such user
+            raise self.error(f"{where}.id is {written!r}: {error}", "Give a folder or a Hub id.") from error
+        if is_path and "revision" in table:
+            raise self.error(f"{where}.revision is given for a folder", "Leave it out; only the Hub has revisions.")
         return Source(str(folder) if is_path else written, table.get("revision"), table.get("name"))
 
     def error(self, what: str, hint: str) -> SettingsError:
