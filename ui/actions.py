@@ -10,7 +10,7 @@ from typing import Protocol
 from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
 from steering.errors import InputError, NotFoundError, StorageError
 from steering.types import Choice, Message, Role, SamplingSettings, Side
-from storage.records import OVERALL, Comparison, JudgementInput, is_id, new_id
+from storage.records import OVERALL, JudgementInput, is_id, new_id
 from storage.repository import Repository
 from ui.comparisons import Models, fresh, stored
 from ui.forms import SteerForm, to_request
