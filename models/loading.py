@@ -1,10 +1,12 @@
 """Loading: from a preset to models, tokenizers and guides on a device, with errors a person can act on."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -12,12 +14,11 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from models.presets import Source
-from steering.errors import CapacityError, LoadError, VocabularyError
+from models.presets import DTYPE_NAMES, Source
+from steering.errors import CapacityError, LoadError, TillerError, VocabularyError
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Everything a model needs and nothing that could run: no pickled weights, no code.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
@@ -36,26 +37,50 @@ def choose_placement(device: str = "auto", dtype: str = "auto", preset_dtype: st
 
     Args:
         device: "auto", "cpu" or "cuda" (or "cuda:1").
-        dtype: "auto" or a name in ``DTYPES``; wins over ``preset_dtype``.
-        preset_dtype: what the preset asks for on CUDA. On a CPU without bf16 matrix units it would be far slower.
+        dtype: "auto" or one of ``DTYPE_NAMES``; wins over ``preset_dtype``.
+        preset_dtype: what the preset asks for. A CPU follows it only to float32: without bf16 matrix units the others
+            would be far slower.
 
     Raises:
-        LoadError: a GPU is asked for and there is none, or the dtype is unknown.
+        LoadError: a GPU is asked for and there is none, or the device or dtype is unknown.
     """
-    has_cuda = torch.cuda.is_available()
-    if device.startswith("cuda") and not has_cuda:
-        raise LoadError("The device 'cuda' was asked for, but PyTorch sees no GPU.", hint="Use --device cpu or auto.")
-    chosen = torch.device(device if device != "auto" else "cuda" if has_cuda else "cpu")
+    chosen = _choose_device(device)
     for name in (dtype, preset_dtype):
-        if name not in (None, "auto", *DTYPES):
-            raise LoadError(f"The dtype {name!r} is unknown; use {', '.join(DTYPES)} or auto.", hint="Change --dtype.")
+        if name not in (None, "auto", *DTYPE_NAMES):
+            raise LoadError(
+                f"The dtype {name!r} is unknown; use {', '.join(DTYPE_NAMES)} or auto.", hint="Change --dtype."
+            )
     if dtype != "auto":
-        return Placement(chosen, DTYPES[dtype], "asked for")
+        return Placement(chosen, _dtype(dtype), "asked for")
+    if preset_dtype not in (None, "auto") and (chosen.type == "cuda" or preset_dtype == "float32"):
+        return Placement(chosen, _dtype(preset_dtype), "the preset asks for it")
     if chosen.type == "cuda":
-        return Placement(chosen, DTYPES[preset_dtype or "bfloat16"], "a GPU computes bf16 at full speed")
+        return Placement(chosen, torch.bfloat16, "a GPU computes bf16 at full speed")
     if _cpu_has_bf16_matrix_units():
         return Placement(chosen, torch.bfloat16, "this processor has bf16 matrix units")
     return Placement(chosen, torch.float32, "this processor has no bf16 matrix units")
+
+
+def _choose_device(name: str) -> torch.device:
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if n_gpus else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise LoadError(f"The device {name!r} is unknown; use auto, cpu or cuda.", hint="Change --device.")
+    if kind == "cuda" and not n_gpus:
+        raise LoadError(
+            f"The device {name!r} was asked for, but PyTorch sees no GPU.", hint="Use --device cpu or auto."
+        )
+    if index and int(index) >= n_gpus:
+        raise LoadError(f"The device {name!r} was asked for, but PyTorch sees {n_gpus} GPUs.", hint="Count from 0.")
+    return torch.device(name)
+
+
+def _dtype(name: str | None) -> torch.dtype:
+    dtype = getattr(torch, str(name))
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def _cpu_has_bf16_matrix_units() -> bool:
@@ -68,6 +93,7 @@ def fetch(source: Source) -> Path:
 
     Raises:
         LoadError: the folder or repository is missing, gated, unreachable, or has no safetensors.
+        CapacityError: the disk is full.
     """
     folder = source.folder
     if folder is None:
@@ -97,17 +123,13 @@ def _download(source: Source) -> Path:
             f"There is no model {source.id!r}, neither as a folder nor on the Hub.",
             hint="Check the name; private models need `hf auth login`.",
         ) from error
-    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled) as error:
-        raise _unreachable(source) from error
-    except OSError as error:  # no connection; requests' and httpx's errors among them
-        raise _unreachable(source) from error
-
-
-def _unreachable(source: Source) -> LoadError:
-    return LoadError(
-        f"{source.id} is not in the local cache and the Hub cannot be reached.",
-        hint="Connect once to download it, or use a local folder. The embedded preset `demo` needs no network.",
-    )
+    except Exception as error:  # every version of huggingface_hub has another HTTP library, with errors of its own
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise CapacityError(f"The disk is full; {source.id} cannot be stored.", hint="Make room.") from error
+        raise LoadError(
+            f"{source.id} is not in the local cache and the Hub cannot be reached.",
+            hint="Connect once to download it, or use a local folder. The embedded preset `demo` needs no network.",
+        ) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -116,10 +138,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         LoadError: there is none, it cannot be read, or it is not a fast tokenizer (streaming needs one).
     """
-    with _told_as_load_error(f"The tokenizer in {folder}"):
+    with told_as_load_error(f"The tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if not tokenizer.is_fast:
-        raise LoadError(f"The tokenizer in {folder} has no tokenizer.json.", hint="Convert it to a fast tokenizer.")
+        raise LoadError(f"The tokenizer in {folder} is not a fast one.", hint="Convert it to a tokenizer.json.")
     return tokenizer
 
 
@@ -127,18 +149,28 @@ def load_model(folder: Path, placement: Placement) -> PreTrainedModel:
     """Load a causal LM from ``folder`` onto the placement's device, in eval mode, without gradients.
 
     Raises:
-        LoadError: the files are missing, damaged or of an architecture this transformers does not know.
+        LoadError: the files are missing, incomplete, damaged or of an architecture this transformers does not know.
         CapacityError: the memory does not suffice.
     """
-    with _told_as_load_error(f"The model in {folder}"):
-        model = AutoModelForCausalLM.from_pretrained(
+    if not (folder / "config.json").is_file():  # transformers would look for an adapter's own base model instead
+        raise LoadError(f"The model in {folder} has no config.json.", hint="A LoRA adapter is a guide, not a model.")
+    with told_as_load_error(f"The model in {folder}"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=placement.dtype,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
             attn_implementation="sdpa",
+            output_loading_info=True,
             device_map=None if placement.device.type == "cpu" else {"": placement.device},
+        )
+    model: PreTrainedModel
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+        raise LoadError(
+            f"The model in {folder} lacks {len(missing)} weights, such as {missing[0]!r}.",
+            hint="Is it a causal language model, and are all its files there?",
         )
     return model.eval().requires_grad_(False)
 
@@ -164,10 +196,12 @@ def context_length(model: PreTrainedModel) -> int:
 
 
 @contextmanager
-def _told_as_load_error(what: str) -> Iterator[None]:
-    """Translate the errors of transformers, safetensors and torch, once, into errors for a person."""
+def told_as_load_error(what: str) -> Iterator[None]:
+    """Translate the errors of transformers, peft, safetensors and torch, once, into errors for a person."""
     try:
         yield
+    except TillerError:
+        raise
     except torch.OutOfMemoryError as error:
         raise CapacityError(
             f"{what} does not fit into the GPU's memory.", hint="Use a smaller model or --device cpu."
@@ -176,11 +210,9 @@ def _told_as_load_error(what: str) -> Iterator[None]:
         raise CapacityError(f"{what} does not fit into memory.", hint="Use a smaller model.") from error
     except SafetensorError as error:
         raise LoadError(f"{what} is damaged: {error}.", hint="Download or copy it again.") from error
-    except RuntimeError as error:
-        if "alloc" in str(error):
+    except Exception as error:  # tokenizers raises the bare class, transformers nearly every kind there is
+        if isinstance(error, RuntimeError) and "alloc" in str(error):
             raise CapacityError(f"{what} does not fit into memory.", hint="Use a smaller model.") from error
-        raise LoadError(f"{what} cannot be loaded: {_first_line(error)}", hint="Is it complete?") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoadError(f"{what} cannot be loaded: {_first_line(error)}", hint="Is the folder complete?") from error
 
 
