@@ -1,6 +1,7 @@
 """Tiller in a terminal: ``python -m ui.cli generate`` answers one prompt unguided and guided."""
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -25,12 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # libraries report progress and deprecations there; a terminal user asked for an answer
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        print(_generate(arguments))
+        print(_generate(arguments), flush=True)
     except TillerError as error:
         print(f"tiller: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("tiller: stopped.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # the reader has gone; Python would complain once more when it closes standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
@@ -43,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         help="answer one prompt, unguided and guided",
         description="Answer one prompt unguided and guided, with the same seed. Exit code 0; 2 for bad input, else 1.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     _add_prompt_options(generate)
     _add_sampling_options(generate)
@@ -106,7 +112,7 @@ def _generate(arguments: argparse.Namespace) -> str:
         n_top=n_top,
     )
     given = {name: getattr(arguments, name) for name in ("preset", "config", "device", "dtype")}
-    settings = parse_settings([f"--{name}={value}" for name, value in given.items() if value], os.environ)
+    settings = parse_settings([f"--{name}={value}" for name, value in given.items() if value is not None], os.environ)
     preset = load_preset(settings.preset, settings.config)
 
     # torch and transformers take seconds to import; what was typed is checked before
@@ -147,15 +153,25 @@ def _sampling(arguments: argparse.Namespace) -> SamplingSettings:
 
 def _messages(arguments: argparse.Namespace) -> tuple[Message, ...]:
     if arguments.messages is None:
-        return (Message(Role.USER, sys.stdin.read() if arguments.prompt == "-" else arguments.prompt),)
+        return (Message(Role.USER, _standard_input() if arguments.prompt == "-" else arguments.prompt),)
     try:
         entries = json.loads(arguments.messages.read_text(encoding="utf-8"))
-        return tuple(Message(Role(entry["role"]), str(entry["content"])) for entry in entries)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        messages = tuple(Message(Role(entry["role"]), entry["content"]) for entry in entries)
+        if not all(isinstance(message.content, str) for message in messages):
+            raise TypeError("a content is no text")
+        return messages
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise PromptError(
             f"The messages in {arguments.messages} cannot be read: {error}.",
             hint='Write a JSON list of {"role": "user" | "assistant" | "system", "content": "…"}.',
         ) from error
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise PromptError(f"Standard input is no text: {error}.", hint="Give it as UTF-8.") from error
 
 
 def _weights(pairs: Sequence[str]) -> dict[str, float]:
@@ -175,4 +191,6 @@ def _weights(pairs: Sequence[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # a document is UTF-8 whatever the terminal is
     sys.exit(main())

@@ -45,8 +45,8 @@ def _answer(answer: Answer, *, trace: bool) -> dict[str, Any]:
         "token_ids": list(answer.token_ids),
         "finish_reason": answer.finish_reason.value if answer.finish_reason else None,
         "seconds": answer.seconds,
-        "kl_per_token": answer.kl_per_token,
-        "guide_rewards": answer.guide_rewards,
+        "kl_per_token": None if answer.kl_per_token is None else _finite(answer.kl_per_token),
+        "guide_rewards": {dimension: _finite(reward) for dimension, reward in answer.guide_rewards.items()},
     }
     if trace:
         document["steps"] = [_step(step) for step in answer.steps]
