@@ -89,6 +89,7 @@ class SteerHandlers:
         """Stream the newest request's answers."""
         session = self.actions.sessions.get(session_id := own_session(request))
         view = TokenView(colour or "", show_table)
+        yield self._nothing()  # Gradio empties every output of a generator that ends without a word
         try:
             for result in self.actions.run(session_id):
                 is_writing = result is not None and result.comparison is None
@@ -130,7 +131,7 @@ class SteerHandlers:
         """Colours or tables were switched; answers still being written take the switch when they end."""
         session = self.actions.sessions.get(own_session(request))
         if session.running is not None:
-            return {}
+            return self._nothing()
         return self.view.tokens(session.result, TokenView(colour or "", show_table))
 
     @told_on_page
@@ -184,6 +185,9 @@ class SteerHandlers:
     def new_seed(self) -> Updates:
         """Draw a seed."""
         return {self.page.sampling.seed: draw_seed()}
+
+    def _nothing(self) -> Updates:
+        return {self.page.status: gr.skip()}
 
     def _form(self, values: tuple[Any, ...]) -> SteerForm:
         dimensions = list(self.page.blend.sliders)

@@ -1,0 +1,88 @@
+"""The page as it is built and served, without a browser."""
+
+import asyncio
+import gc
+import re
+import socket
+import stat
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from steering.errors import SettingsError
+from tests.storage.fakes import InMemoryRepository
+from tests.ui.fakes import GUIDES, ScriptedEngine
+from ui import theme, wording
+from ui.components import markup
+from ui.page import build_page, open_page
+from ui.settings import Settings
+from ui.tokens import TokenRow
+
+
+def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any) -> gr.Blocks:
+    """Make the page inside an event loop; without one Gradio makes loops of its own and never closes them."""
+
+    async def making() -> gr.Blocks:
+        return make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options))
+
+    return asyncio.run(making())
+
+
+def test_all_events_of_the_model_share_one_concurrency_id(tmp_path: Path) -> None:
+    blocks = made(build_page, tmp_path)
+    runs = [event for event in blocks.fns.values() if event.name == "run"]
+    assert len(runs) >= 5
+    assert {(event.concurrency_id, event.concurrency_limit) for event in runs} == {("model", 1)}
+
+
+def test_no_event_is_offered_as_an_api(tmp_path: Path) -> None:
+    served = [event for event in made(build_page, tmp_path).fns.values() if event.fn is not None]
+    assert {event.api_visibility for event in served if event.name != "closed"} == {"private"}
+
+
+def test_there_is_a_slider_per_guide(tmp_path: Path) -> None:
+    for guides in ((), GUIDES[:1], GUIDES):
+        blocks = made(build_page, tmp_path, ScriptedEngine(guides=guides))
+        labels = [block.label for block in blocks.blocks.values() if isinstance(block, gr.Slider)]
+        assert labels[: len(guides)] == [wording.title_of(guide.dimension) for guide in guides]
+
+
+@pytest.mark.parametrize(("preset", "is_live"), [("demo", True), ("tulu2-7b", False)])
+def test_the_page_is_live_on_the_embedded_model_only(tmp_path: Path, preset: str, is_live: bool) -> None:
+    blocks = made(build_page, tmp_path, preset=preset)
+    (live,) = (block for block in blocks.blocks.values() if getattr(block, "elem_id", None) == "live")
+    assert live.value is is_live  # type: ignore[attr-defined]
+
+
+def test_building_the_page_makes_a_private_secret(tmp_path: Path) -> None:
+    made(build_page, tmp_path / "home")
+    (secret,) = (tmp_path / "home").iterdir()
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Gradio leaves the socket of its failed try open
+            with pytest.raises(SettingsError, match=str(port)):
+                made(open_page, tmp_path, port=port)
+            gc.collect()
+
+
+def test_the_style_sheet_and_script_know_every_class_the_markup_uses() -> None:
+    rows = [TokenRow("a", "a", 0.5, 0.5, {}, 0.0, ()), TokenRow("", "b", 0.5, 0.5, {}, 0.0, ())]
+    drawn = markup.coloured_answer(rows, "wit", 1) + markup.legend("wit") + markup.metrics(None, ["wit"])
+    used = {name for names in re.findall(r'class="([^"]+)"', drawn) for name in names.split()}
+    looks = theme.style_sheet() + theme.head()
+    assert {name for name in used if f".{name}" not in looks} == set()
+
+
+def test_the_script_gets_its_words_as_data() -> None:
+    assert set(wording.PANE_REGION.values()) <= set(re.findall(r'"([^"]+)"', theme.head()))
