@@ -16,6 +16,7 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from models.cache import RowCache
 from steering.errors import LoadError
 
 # What LoRA can be asked to do beyond W + scaling · B A; a row delta would silently be another function.
@@ -84,68 +85,91 @@ def _scaling(config: LoraConfig, name: str, rank: int) -> float:
     return lora_alpha / (rank**0.5 if config.use_rslora else rank)
 
 
-class RowLayout:
-    """How many base rows lead the batch of the forward pass under way; the rest are the guides', member-major."""
-
-    def __init__(self) -> None:
-        self.n_base = 0
-
-
 class RowLinear(nn.Module):
     """A linear layer whose guide rows get their guide's low-rank delta.
 
-    ``inner`` is the base's own layer, ``a`` (G, in, R) and ``b`` (G, R, out) the stacked factors.
+    ``inner`` is the base's own layer, ``a`` (G, in, R) and ``b`` (G, R, out) the stacked factors. ``n_base`` is how
+    many rows of the forward pass under way are the base's own.
     """
 
     a: Tensor
     b: Tensor
 
-    def __init__(self, inner: nn.Module, a: Tensor, b: Tensor, layout: RowLayout) -> None:
+    def __init__(self, inner: nn.Module, a: Tensor, b: Tensor) -> None:
         super().__init__()
         self.inner = inner
-        self.layout = layout
+        self.n_base = 0
         self.register_buffer("a", a, persistent=False)
         self.register_buffer("b", b, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (rows, T, in) to (rows, T, out)."""
         y = self.inner(x)
-        n_base = self.layout.n_base
+        n_base = self.n_base
         if x.shape[0] > n_base:
-            guide_rows = x[n_base:].reshape(self.a.shape[0], -1, x.shape[-1])
-            y[n_base:] += torch.bmm(torch.bmm(guide_rows, self.a), self.b).view(-1, *y.shape[1:])
+            n_guides = self.a.shape[0]
+            low_rank = torch.bmm(x[n_base:].reshape(n_guides, -1, x.shape[-1]), self.a)
+            y[n_base:].view(n_guides, -1, y.shape[-1]).baddbmm_(low_rank, self.b)
         return y
 
 
-def install(model: PreTrainedModel, adapters: Sequence[LoraWeights], names: Sequence[str]) -> RowLayout:
-    """Wrap every layer of ``model`` that some adapter changes; returns the layout the forward passes read.
+class WrappedForward:
+    """Reads tokens with transformers' own forward pass, its linear layers wrapped where some guide adapts them.
 
-    Mutates ``model``. Guides without a module have zeros there; smaller ranks are padded with zeros.
+    For every architecture that takes explicit positions, masks and caches; see :class:`models.ensemble.ForwardPass`.
+    """
 
-    Args:
-        model: the base model.
-        adapters: one per guide, in row order.
-        names: the guides' names, for errors.
+    def __init__(self, model: PreTrainedModel, adapters: Sequence[LoraWeights]) -> None:
+        """Wrap every layer of ``model``, which is mutated, that some adapter changes.
+
+        Guides without a module have zeros there; smaller ranks are padded with zeros.
+        """
+        self.model = model
+        self.wrapped = []
+        modules = dict(model.named_modules())
+        for module in sorted({module for adapter in adapters for module in adapter.factors}):
+            inner = modules[module]
+            assert isinstance(inner.weight, Tensor)
+            row_linear = RowLinear(inner, *_stack([adapter.factors.get(module) for adapter in adapters], inner.weight))
+            parent, _, child = module.rpartition(".")
+            setattr(modules[parent], child, row_linear)
+            self.wrapped.append(row_linear)
+
+    def __call__(self, tokens: Tensor, cache: RowCache, n_base: int, keep: Tensor | int) -> Tensor:
+        """Return logits (R, K, V rows of the head) at the K positions ``keep`` names."""
+        for layer in self.wrapped:
+            layer.n_base = n_base
+        logits: Tensor = self.model(
+            input_ids=tokens,
+            attention_mask=cache.rows.mask(self.model.dtype),
+            position_ids=cache.rows.positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits
+        return logits
+
+
+def check_fit(model: PreTrainedModel, adapters: Sequence[LoraWeights], names: Sequence[str]) -> None:
+    """Check that every adapter changes linear layers that ``model`` has, of their shapes; ``names`` are for errors.
 
     Raises:
-        LoadError: an adapter names a module the base does not have, or of another shape.
+        LoadError: an adapter names a module the base does not have, one of another shape, or none at all.
     """
-    layout = RowLayout()
     modules = dict(model.named_modules())
     for adapter, name in zip(adapters, names, strict=True):
         missing = [module for module in adapter.factors if module not in modules]
         if missing or not adapter.factors:
             what = f"changes {missing[0]!r}, which the base model lacks" if missing else "has no weights"
             raise LoadError(f"The guide {name!r} {what}.", hint="Is it an adapter for another base model?")
-    for module in sorted({module for adapter in adapters for module in adapter.factors}):
-        factors = [adapter.factors.get(module) for adapter in adapters]
-        inner = modules[module]
-        _check_shapes(inner, module, factors, names)
-        assert isinstance(inner.weight, Tensor)
-        a, b = _stack(factors, inner.weight)
-        parent, _, child = module.rpartition(".")
-        setattr(modules[parent], child, RowLinear(inner, a, b, layout))
-    return layout
+        for module, (a, b) in adapter.factors.items():
+            n_in, n_out = _sizes(modules[module])
+            if (a.shape[1], b.shape[0]) != (n_in, n_out):
+                raise LoadError(
+                    f"The guide {name!r} maps {a.shape[1]} to {b.shape[0]} in {module!r}; "
+                    f"the base model maps {n_in} to {n_out}.",
+                    hint="Is it an adapter for another base model?",
+                )
 
 
 def _sizes(inner: nn.Module) -> tuple[int, int]:
@@ -153,19 +177,6 @@ def _sizes(inner: nn.Module) -> tuple[int, int]:
     weight = inner.weight
     assert isinstance(weight, Tensor)
     return (weight.shape[1], weight.shape[0]) if isinstance(inner, nn.Linear) else (weight.shape[0], weight.shape[1])
-
-
-def _check_shapes(
-    inner: nn.Module, module: str, factors: Sequence[tuple[Tensor, Tensor] | None], names: Sequence[str]
-) -> None:
-    n_in, n_out = _sizes(inner)
-    for pair, name in zip(factors, names, strict=True):
-        if pair is not None and (pair[0].shape[1], pair[1].shape[0]) != (n_in, n_out):
-            got = f"{pair[0].shape[1]} to {pair[1].shape[0]}"
-            raise LoadError(
-                f"The guide {name!r} maps {got} in {module!r}; the base model maps {n_in} to {n_out}.",
-                hint="Is it an adapter for another base model?",
-            )
 
 
 def _stack(factors: Sequence[tuple[Tensor, Tensor] | None], weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ class ComparisonRequest:
     """Any number of blends of one prompt, decoded together; two panes are the case of two.
 
     ``n_top`` is how many of the likeliest tokens each step reports (0: none). The last message must be the user's.
+    With ``score_unguided`` the guides, which do not see an unguided answer while it is written, say afterwards what
+    they make of it.
 
     Raises:
         InputError: there is no blend or no message, or ``n_top`` is outside 0..20.
@@ -21,6 +23,7 @@ class ComparisonRequest:
     blends: tuple[Blend, ...]
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     n_top: int = 0
+    score_unguided: bool = True
 
     def __post_init__(self) -> None:
         if not self.blends:

@@ -2,15 +2,18 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from models.adapters import LoraWeights, install, read_lora
+from models.adapters import LoraWeights, WrappedForward, check_fit, read_lora
 from models.answers import BaseInfo, GuideInfo
+from models.cpu import choose_threads, order_weight
 from models.engine import Engine, Loaded
-from models.ensemble import Group, ModelEnsemble
+from models.ensemble import ForwardPass, Group, ModelEnsemble
+from models.fused import FusedForward, can_fuse
 from models.guides import GuideCard, hash_files, read_card
 from models.loading import (
     Placement,
@@ -52,6 +55,8 @@ def load_engine(preset: Preset, *, device: str = "auto", dtype: str = "auto") ->
     separate = [(guide.info.id, guide.model, guide.tokenizer) for guide in guides if guide.model and guide.tokenizer]
     vocabulary_size = shared_vocabulary(preset.base.label, (model, tokenizer), separate)
     lengths = [context_length(each) for each in [model, *(guide.model for guide in guides if guide.model)]]
+    if placement.device.type == "cpu":
+        choose_threads([model, *(guide.model for guide in guides if guide.model)])
     ensemble = ModelEnsemble(_groups(model, guides), dimensions, vocabulary_size, _eos_token_ids(model, tokenizer))
     check_forward(ensemble)
     base = BaseInfo(
@@ -125,9 +130,21 @@ def _check_dimensions(dimensions: tuple[str, ...]) -> None:
 def _groups(model: PreTrainedModel, guides: list[_LoadedGuide]) -> list[Group]:
     """The base with every LoRA guide is one group; every guide that is a model of its own is another."""
     adapters = [(index, guide.lora, guide.info.id) for index, guide in enumerate(guides) if guide.lora]
-    layout = install(model, [lora for _, lora, _ in adapters], [name for _, _, name in adapters])
-    first = Group(model, tuple(index for index, _, _ in adapters), layout)
-    return [first, *(Group(guide.model, (index,)) for index, guide in enumerate(guides) if guide.model)]
+    loras = [lora for _, lora, _ in adapters]
+    check_fit(model, loras, [name for _, _, name in adapters])
+    first = Group(model, tuple(index for index, _, _ in adapters), True, forward_pass(model, loras))
+    separate = [(index, guide.model) for index, guide in enumerate(guides) if guide.model]
+    return [first, *(Group(own, (index,), False, forward_pass(own, [])) for index, own in separate)]
+
+
+def forward_pass(model: PreTrainedModel, adapters: Sequence[LoraWeights]) -> ForwardPass:
+    """Choose how ``model``, which is mutated, is run: joined for the Llama family, else transformers' way."""
+    if can_fuse(model, adapters):
+        order_weight(model.lm_head)
+        return FusedForward(model, adapters)
+    for module in model.modules():
+        order_weight(module)
+    return WrappedForward(model, adapters)
 
 
 def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -147,17 +164,14 @@ def check_forward(ensemble: ModelEnsemble) -> None:
         LoadError: they differ by more than rounding.
     """
     for group in ensemble.groups:
+        tokens = torch.arange(8, device=group.model.device)[None] % ensemble.vocabulary_size
         # what such an architecture raises on a mask of ours is its own
         with told_as_load_error(f"The architecture {group.model.config.model_type!r}, run with a row cache,"):
-            n_rows = 1
-            tokens = torch.arange(8, device=group.model.device)[None] % ensemble.vocabulary_size
-            if group.layout is not None:
-                group.layout.n_base = n_rows
+            cache = group.new_cache(1, tokens.shape[1])
+            group.forward(tokens[:, :5], cache, 1, keep=1)
+            group.forward(tokens[:, 5:7], cache, 1, keep=1)
+            cached = group.forward(tokens[:, 7:], cache, 1, keep=1)[:, -1].float()
             plain = group.model(input_ids=tokens, use_cache=False).logits[:, -1].float()
-            cache = group.new_cache(n_rows, tokens.shape[1])
-            group.forward(tokens[:, :5], cache, n_rows, keep=1)
-            group.forward(tokens[:, 5:7], cache, n_rows, keep=1)
-            cached = group.forward(tokens[:, 7:], cache, n_rows, keep=1)[:, -1].float()
         tolerance = 1e-3 if group.model.dtype == torch.float32 else 0.1
         if not (plain - cached).abs().max() <= tolerance * plain.abs().max().clamp(min=1.0):
             raise LoadError(

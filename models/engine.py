@@ -52,6 +52,12 @@ class Engine:
         return dict(zip(self._units, slot.guide_exponents, strict=True))
 
     @property
+    def weight_bytes(self) -> int:
+        """The bytes of all weights, which every decoding step reads at least once."""
+        models = [group.model for group in self._loaded.ensemble.groups]
+        return sum(weight.nbytes for model in models for weight in [*model.parameters(), *model.buffers()])
+
+    @property
     def _units(self) -> dict[str, float]:
         return {guide.dimension: guide.unit for guide in self.guides}
 
@@ -143,7 +149,8 @@ class _Run:
     def score_unguided(self) -> None:
         """Ask the guides what they make of the answers they did not see while those were written."""
         for answer in self.answers:
-            if self.engine.guides and not answer.steps[0].guide_logprobs:
+            wanted = self.request.score_unguided and self.engine.guides
+            if wanted and not answer.steps[0].guide_logprobs:
                 tokens = [step.token_id for step in answer.steps]
                 rows = self.engine._loaded.ensemble.score(self.prompts, tokens).T.tolist()
                 dimensions = [guide.dimension for guide in self.engine.guides]

@@ -2,32 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.adapters import RowLayout
 from models.cache import RowCache
 from steering.ensemble import Logprobs
+
+
+class ForwardPass(Protocol):
+    """Reads the tokens (R, T) placed in ``cache`` and returns logits (R, K, ≥V); the first ``n_base`` rows get no LoRA.
+
+    ``keep`` names the K positions as transformers' ``logits_to_keep`` does: the last so many, or int64 indices into T.
+    """
+
+    def __call__(self, tokens: Tensor, cache: RowCache, n_base: int, keep: Tensor | int) -> Tensor:
+        """Mutates the layers of ``cache``, which is told of the new lengths by the caller."""
+        ...
 
 
 @dataclass(frozen=True)
 class Group:
     """One model and the members that are rows of its forward pass.
 
-    ``guides`` are the G-axis indices of its guides, in row order. ``layout`` is given for the base model's group, whose
-    first rows are the base's own; a guide that is a model of its own is a group without.
+    ``guides`` are the G-axis indices of its guides, in row order. With ``has_base`` the first rows are the base model's
+    own; a guide that is a model of its own is a group without.
     """
 
     model: PreTrainedModel
     guides: tuple[int, ...]
-    layout: RowLayout | None = None
-
-    @property
-    def has_base(self) -> bool:
-        """Whether the base model leads the rows."""
-        return self.layout is not None
+    has_base: bool
+    forward_pass: ForwardPass
 
     def members(self) -> list[int]:
         """Return the members in row order: 0 is the base, 1 + i guide i."""
@@ -45,21 +52,12 @@ class Group:
             tokens: (R, T) int64, rows in member order.
             cache: mutated; rows grow by T.
             n_base: how many leading rows are the base's.
-            keep: ``logits_to_keep`` of transformers: the last so many, or int64 indices into T.
+            keep: see :class:`ForwardPass`.
         """
-        if self.layout is not None:
-            self.layout.n_base = n_base
         cache.rows.place(tokens.shape[1])
-        output = self.model(
-            input_ids=tokens,
-            attention_mask=cache.rows.mask(self.model.dtype),
-            position_ids=cache.rows.positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
+        logits = self.forward_pass(tokens, cache, n_base, keep)
         cache.rows.lengths = [length + tokens.shape[1] for length in cache.rows.lengths]
-        return output.logits
+        return logits
 
 
 class ModelEnsemble:
@@ -121,8 +119,8 @@ class ModelEnsemble:
         """Turn each group's last logits (R, ≥V) into log-softmax outputs by member; the cut to V comes first."""
         size = self.vocabulary_size
         rows = [logits[..., :size].float().log_softmax(dim=-1).to(self.device) for logits in outputs]
-        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(len(self.dimensions), len(guided), size)
-        if self._to_dimension_order and len(guided):
+        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(len(self.dimensions), guided.shape[0], size)
+        if self._to_dimension_order and guided.shape[0]:
             guides = guides[self._to_dimension_order]
         return Logprobs(rows[0][:n_slots], guides, guided)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from steering.ensemble import Ensemble, Logprobs
 from steering.errors import BlendError
 from steering.mixing import entropy, kl_divergence, mask_implausible, mix
+from steering.noise import gumbel_noise, seed_keys, token_keys
 from steering.sampling import draw, truncate
 from steering.types import Blend, FinishReason, SamplingSettings, StepTrace, TopAlternative
 
@@ -82,11 +83,13 @@ class SlotStep:
 class Controls:
     """The settings of B slots as tensors on one device, so that a step reads them without asking the host.
 
-    Shapes: ``guide_exponents`` (G, Bg) fp32; the rest (B,): exponents, temperatures, top_p, min_p and log_plausibility
-    fp32, top_k, seeds and positions int64. ``truncates`` and ``masks`` say whether any slot needs that work at all.
+    Shapes: ``guide_exponents`` (G, Bg) fp32; ``seeds`` (2, B) and ``tokens`` (V,) int32, keys of the noise; the rest
+    (B,): exponents, temperatures, top_p, min_p and log_plausibility fp32, top_k and positions int64. ``truncates``,
+    ``masks`` and ``samples`` say whether any slot needs that work at all.
     """
 
-    def __init__(self, slots: Sequence[Slot], positions: Sequence[int], n_guides: int, device: torch.device) -> None:
+    def __init__(self, slots: Sequence[Slot], position: int, ensemble: Ensemble) -> None:
+        device, n_guides = ensemble.device, len(ensemble.dimensions)
         settings = [slot.sampling for slot in slots]
         guided = [slot.guide_exponents for slot in slots if slot.is_guided]
 
@@ -104,12 +107,15 @@ class Controls:
         self.temperatures = reals([s.temperature for s in settings])
         self.top_k, self.top_p = whole([s.top_k for s in settings]), reals([s.top_p for s in settings])
         self.min_p = reals([s.min_p for s in settings])
-        self.seeds, self.positions = whole([s.seed for s in settings]), whole(list(positions))
+        self.seeds, self.positions = seed_keys(whole([s.seed for s in settings])), whole([position] * len(slots))
+        self.tokens = token_keys(ensemble.vocabulary_size, device)
+        self.samples = any(s.temperature > 0 for s in settings)
         self.masks = any(slot.plausibility > 0 for slot in slots)
         # greedy takes the likeliest token, which no truncation removes
         self.truncates = any(s.temperature > 0 and (s.top_k or s.top_p < 1 or s.min_p) for s in settings)
 
 
+@torch.inference_mode()
 def decide(logprobs: Logprobs, controls: Controls, n_top: int) -> Tensor:
     """Mix, draw and report one step for B slots; returns (B, 5 + 3·n_top) fp32 on the same device.
 
@@ -123,7 +129,11 @@ def decide(logprobs: Logprobs, controls: Controls, n_top: int) -> Tensor:
     kept = scores
     if controls.truncates:
         kept = truncate(scores, controls.temperatures, controls.top_k, controls.top_p, controls.min_p)
-    tokens = draw(kept, controls.temperatures, controls.seeds, controls.positions)[:, None]
+    if controls.samples:
+        noise = gumbel_noise(controls.seeds, controls.positions, controls.tokens)
+        tokens = draw(kept, controls.temperatures, noise)[:, None]
+    else:
+        tokens = kept.argmax(dim=-1, keepdim=True)
     controls.positions += 1
 
     mixed = scores.log_softmax(dim=-1)
@@ -161,7 +171,7 @@ def decode(
     running = list(range(len(slots)))
     n_new, n_limit = 0, max(slot.sampling.max_new_tokens for slot in slots)
     batch, logprobs = ensemble.prefill(prompts, [slot.is_guided for slot in slots], n_limit)
-    controls = _controls(slots, running, len(prompts[0]), ensemble)
+    controls = Controls(slots, len(prompts[0]), ensemble)
     while True:
         packed = decide(logprobs, controls, n_top)
         tokens = packed[:, 0].long()
@@ -180,14 +190,9 @@ def decode(
         if len(kept) < len(running):
             running = [running[index] for index in kept]
             batch.keep(kept)
-            controls = _controls(slots, running, len(prompts[0]) + n_new, ensemble)
+            controls = Controls([slots[index] for index in running], len(prompts[0]) + n_new, ensemble)
             tokens = tokens[kept]
         logprobs = batch.step(tokens)
-
-
-def _controls(slots: Sequence[Slot], running: list[int], position: int, ensemble: Ensemble) -> Controls:
-    chosen = [slots[index] for index in running]
-    return Controls(chosen, [position] * len(chosen), len(ensemble.dimensions), ensemble.device)
 
 
 def _to_host(packed: Tensor, guides: Tensor) -> tuple[list[list[float]], list[list[float]]]:

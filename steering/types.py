@@ -100,8 +100,8 @@ class SamplingSettings:
 
     ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 are off. ``plausibility`` is ε of the
     mask π_base(v) ≥ ε·max π_base (Li et al. 2022, contrastive decoding, eq. 2); None means 0.1 where a guide has a
-    negative exponent and off elsewhere. ``seed`` fixes the noise: the same seed replays the same text. Without ``stop_at_eos`` an
-    answer goes on to ``max_new_tokens`` whatever the model says (for measurements).
+    negative exponent and off elsewhere. ``seed`` fixes the noise: the same seed replays the same text. Without
+    ``stop_at_eos`` an answer goes on to ``max_new_tokens`` whatever the model says (for measurements).
 
     Raises:
         SamplingError: a value is outside its range; the message names it and the range.

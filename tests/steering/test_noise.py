@@ -4,13 +4,18 @@ import math
 
 import torch
 
-from steering.noise import gumbel_noise
+from steering import noise as stateless
 
 EULER_GAMMA = 0.5772156649015329
 
 
 def ints(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int64)
+
+
+def gumbel_noise(seeds: torch.Tensor, positions: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
+    tokens = stateless.token_keys(vocabulary_size, torch.device("cpu"))
+    return stateless.gumbel_noise(stateless.seed_keys(seeds), positions, tokens)
 
 
 def lowbias32(x: int) -> int:

@@ -9,6 +9,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from steering.noise import gumbel_noise, seed_keys, token_keys
 from steering.sampling import draw, truncate
 
 V = 50
@@ -16,6 +17,10 @@ V = 50
 
 def random_scores(seed: int, n_rows: int = 1) -> torch.Tensor:
     return torch.randn(n_rows, V, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+def noise(seeds: torch.Tensor, positions: torch.Tensor, vocabulary_size: int = V) -> torch.Tensor:
+    return gumbel_noise(seed_keys(seeds), positions, token_keys(vocabulary_size, torch.device("cpu")))
 
 
 def controls(temperature: float, top_k: int, top_p: float, min_p: float, n_rows: int = 1) -> tuple[torch.Tensor, ...]:
@@ -81,14 +86,14 @@ def test_masked_tokens_stay_masked() -> None:
 def test_temperature_zero_takes_the_likeliest_token() -> None:
     scores = random_scores(4, n_rows=8)
     seeds, positions = torch.arange(8), torch.arange(8)
-    assert torch.equal(draw(scores, torch.zeros(8), seeds, positions), scores.argmax(-1))
+    assert torch.equal(draw(scores, torch.zeros(8), noise(seeds, positions)), scores.argmax(-1))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature: float) -> None:
     scores = torch.tensor([1.0, 0.5, 0.0, -1.0, -2.0, -torch.inf])
     n = 20_000
-    tokens = draw(scores.expand(n, -1), torch.full((n,), temperature), torch.arange(n), torch.full((n,), 17))
+    tokens = draw(scores, torch.full((n,), temperature), noise(torch.arange(n), torch.full((n,), 17), 6))
     counts = torch.bincount(tokens, minlength=6).double()
     expected = (scores / temperature).softmax(-1).double() * n
     assert counts[5] == 0
@@ -100,6 +105,6 @@ def test_a_small_change_of_scores_rarely_changes_the_token() -> None:
     """Common random numbers: with the same noise, only tokens near a tie change."""
     scores = random_scores(9, n_rows=2000)
     nudged = scores + 0.01 * random_scores(10, n_rows=2000)
-    ones, seeds, positions = torch.ones(2000), torch.arange(2000), torch.zeros(2000, dtype=torch.int64)
-    same = draw(scores, ones, seeds, positions) == draw(nudged, ones, seeds, positions)
+    ones, gumbel = torch.ones(2000), noise(torch.arange(2000), torch.zeros(2000, dtype=torch.int64))
+    same = draw(scores, ones, gumbel) == draw(nudged, ones, gumbel)
     assert same.float().mean() > 0.95

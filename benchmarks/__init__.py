@@ -1,0 +1,1 @@
+"""Measurements that print hardware, versions and, last, one line of JSON."""
