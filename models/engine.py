@@ -12,7 +12,8 @@ from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progr
 from models.detokenizing import Detokenizer, spell
 from models.ensemble import ModelEnsemble
 from models.prompting import prompt_token_ids
-from steering.decoder import SlotStep, decode, slot_for
+from steering.controls import slot_for
+from steering.decoder import SlotStep, decode
 from steering.errors import CapacityError, PromptError
 from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
 

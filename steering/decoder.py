@@ -6,69 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steering.controls import Controls, Slot
 from steering.ensemble import Ensemble, Logprobs
-from steering.errors import BlendError
-from steering.mixing import entropy, kl_divergence, mask_implausible, mix
-from steering.noise import gumbel_noise, seed_keys, token_keys
-from steering.sampling import draw, truncate
-from steering.types import Blend, FinishReason, SamplingSettings, StepTrace, TopAlternative
-
-# Contrastive decoding's own default (Li et al. 2022): without it a negative guide rewards a token for being unlikely.
-DEFAULT_PLAUSIBILITY = 0.1
-
-
-@dataclass(frozen=True)
-class Slot:
-    """What one answer is decoded with: a blend and its exponents (weight × unit) in the ensemble's order.
-
-    Raises:
-        BlendError: a negative exponent with the plausibility mask turned off.
-    """
-
-    base_exponent: float
-    guide_exponents: tuple[float, ...]
-    sampling: SamplingSettings
-
-    def __post_init__(self) -> None:
-        if any(a < 0 for a in self.guide_exponents) and self.sampling.plausibility == 0:
-            raise BlendError(
-                "A guide has a negative weight and the plausibility mask is off (0).",
-                hint="Leave plausibility unset (0.1 is used) or give a value above 0.",
-            )
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether any guide has an exponent other than 0."""
-        return any(self.guide_exponents)
-
-    @property
-    def plausibility(self) -> float:
-        """ε of the mask for this slot; 0 is off. An unguided answer is never masked: it is the base model's own."""
-        if not self.is_guided:
-            return 0.0
-        if self.sampling.plausibility is not None:
-            return self.sampling.plausibility
-        return DEFAULT_PLAUSIBILITY if any(a < 0 for a in self.guide_exponents) else 0.0
-
-
-def slot_for(blend: Blend, units: dict[str, float], sampling: SamplingSettings) -> Slot:
-    """Return the slot of a blend: exponent a_i = weight_i · unit_i, in the order of ``units``.
-
-    Args:
-        blend: weights by dimension.
-        units: the unit of every guide of the ensemble by dimension, in the ensemble's order.
-
-    Raises:
-        BlendError: the blend names a dimension no guide has, or needs a mask that is off.
-    """
-    unknown = sorted(set(blend.weights) - set(units))
-    if unknown:
-        raise BlendError(
-            f"There is no guide for {', '.join(map(repr, unknown))}.",
-            hint=f"The guides loaded are: {', '.join(units) or 'none'}.",
-        )
-    exponents = tuple(blend.weights.get(dimension, 0.0) * unit for dimension, unit in units.items())
-    return Slot(blend.base_exponent, exponents, sampling)
+from steering.mixing import information, mask_implausible, mix
+from steering.sampling import draw
+from steering.types import FinishReason, StepTrace, TopAlternative
 
 
 @dataclass(frozen=True)
@@ -78,41 +20,6 @@ class SlotStep:
     slot: int
     trace: StepTrace
     finish_reason: FinishReason | None
-
-
-class Controls:
-    """The settings of B slots as tensors on one device, so that a step reads them without asking the host.
-
-    Shapes: ``guide_exponents`` (G, Bg) fp32; ``seeds`` (2, B) and ``tokens`` (V,) int32, keys of the noise; the rest
-    (B,): exponents, temperatures, top_p, min_p and log_plausibility fp32, top_k and positions int64. ``truncates``,
-    ``masks`` and ``samples`` say whether any slot needs that work at all.
-    """
-
-    def __init__(self, slots: Sequence[Slot], position: int, ensemble: Ensemble) -> None:
-        device, n_guides = ensemble.device, len(ensemble.dimensions)
-        settings = [slot.sampling for slot in slots]
-        guided = [slot.guide_exponents for slot in slots if slot.is_guided]
-
-        def reals(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)
-
-        def whole(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.int64, device=device)
-
-        self.base_exponents = reals([slot.base_exponent for slot in slots])
-        self.guide_exponents = (
-            torch.tensor(guided, dtype=torch.float32, device=device).view(len(guided), n_guides).T.contiguous()
-        )
-        self.log_plausibility = reals([slot.plausibility for slot in slots]).log()
-        self.temperatures = reals([s.temperature for s in settings])
-        self.top_k, self.top_p = whole([s.top_k for s in settings]), reals([s.top_p for s in settings])
-        self.min_p = reals([s.min_p for s in settings])
-        self.seeds, self.positions = seed_keys(whole([s.seed for s in settings])), whole([position] * len(slots))
-        self.tokens = token_keys(ensemble.vocabulary_size, device)
-        self.samples = any(s.temperature > 0 for s in settings)
-        self.masks = any(slot.plausibility > 0 for slot in slots)
-        # greedy takes the likeliest token, which no truncation removes
-        self.truncates = any(s.temperature > 0 and (s.top_k or s.top_p < 1 or s.min_p) for s in settings)
 
 
 @torch.inference_mode()
@@ -126,14 +33,7 @@ def decide(logprobs: Logprobs, controls: Controls, n_top: int) -> Tensor:
     scores = mix(logprobs, controls.base_exponents, controls.guide_exponents)
     if controls.masks:
         scores = mask_implausible(scores, logprobs.base, controls.log_plausibility)
-    kept = scores
-    if controls.truncates:
-        kept = truncate(scores, controls.temperatures, controls.top_k, controls.top_p, controls.min_p)
-    if controls.samples:
-        noise = gumbel_noise(controls.seeds, controls.positions, controls.tokens)
-        tokens = draw(kept, controls.temperatures, noise)[:, None]
-    else:
-        tokens = kept.argmax(dim=-1, keepdim=True)
+    tokens = draw(scores, controls)
     controls.positions += 1
 
     mixed = scores.log_softmax(dim=-1)
@@ -142,8 +42,7 @@ def decide(logprobs: Logprobs, controls: Controls, n_top: int) -> Tensor:
         tokens.float(),
         base.gather(-1, tokens),
         mixed.gather(-1, tokens),
-        kl_divergence(mixed, base)[:, None],
-        entropy(mixed)[:, None],
+        *information(mixed, base),
     ]
     if n_top:
         top_logprobs, top_ids = mixed.topk(n_top, dim=-1)
@@ -171,7 +70,8 @@ def decode(
     running = list(range(len(slots)))
     n_new, n_limit = 0, max(slot.sampling.max_new_tokens for slot in slots)
     batch, logprobs = ensemble.prefill(prompts, [slot.is_guided for slot in slots], n_limit)
-    controls = Controls(slots, len(prompts[0]), ensemble)
+    n_guides, size, device = len(ensemble.dimensions), ensemble.vocabulary_size, ensemble.device
+    controls = Controls(slots, len(prompts[0]), n_guides, size, device)
     while True:
         packed = decide(logprobs, controls, n_top)
         tokens = packed[:, 0].long()
@@ -190,7 +90,8 @@ def decode(
         if len(kept) < len(running):
             running = [running[index] for index in kept]
             batch.keep(kept)
-            controls = Controls([slots[index] for index in running], len(prompts[0]) + n_new, ensemble)
+            chosen = [slots[index] for index in running]
+            controls = Controls(chosen, len(prompts[0]) + n_new, n_guides, size, device)
             tokens = tokens[kept]
         logprobs = batch.step(tokens)
 

@@ -20,7 +20,7 @@ def mix(logprobs: Logprobs, base_exponents: Tensor, guide_exponents: Tensor) -> 
 
     Args:
         logprobs: what the members expect next.
-        base_exponents: (B,) fp32, a_0 of each slot.
+        base_exponents: (B, 1) fp32, a_0 of each slot.
         guide_exponents: (G, Bg) fp32, a_i of each guide in each guided slot.
 
     An exponent of 0 leaves its member out: 0 · (-inf) is NaN, and so is 0 · NaN from a broken guide.
@@ -28,13 +28,12 @@ def mix(logprobs: Logprobs, base_exponents: Tensor, guide_exponents: Tensor) -> 
     scores = _weigh(logprobs.base, base_exponents)
     if guide_exponents.numel() == 0:
         return scores
-    pull = _weigh(logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents).sum(dim=0)
+    pull = _weigh(logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents[..., None]).sum(dim=0)
     return scores.index_add(0, logprobs.guided, pull)
 
 
 def _weigh(logprobs: Tensor, exponents: Tensor) -> Tensor:
-    exponents = exponents[..., None]
-    return torch.where(exponents == 0, torch.zeros_like(logprobs), exponents * logprobs)
+    return torch.where(exponents == 0, 0.0, exponents * logprobs)
 
 
 def mask_implausible(scores: Tensor, base_logprobs: Tensor, log_plausibility: Tensor) -> Tensor:
@@ -43,22 +42,19 @@ def mask_implausible(scores: Tensor, base_logprobs: Tensor, log_plausibility: Te
     Args:
         scores: (B, V) fp32; a new tensor is returned.
         base_logprobs: (B, V) fp32.
-        log_plausibility: (B,) fp32, log ε; -inf turns the mask off for a slot.
+        log_plausibility: (B, 1) fp32, log ε; -inf turns the mask off for a slot.
     """
-    floor = base_logprobs.amax(dim=-1, keepdim=True) + log_plausibility[:, None]
+    floor = base_logprobs.amax(dim=-1, keepdim=True) + log_plausibility
     return scores.masked_fill(base_logprobs < floor, -torch.inf)
 
 
-def kl_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """Return KL(p ‖ q) over the last axis, in nats, from two log-softmax tensors of one shape.
+def information(mixed: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Return KL(mixed ‖ base) and the entropy of ``mixed``, each (B, 1) and in nats, from (B, V) log-softmax tensors.
 
-    A token with p = 0 adds nothing, whatever q says. Rounding below zero is cut off.
+    A token without probability adds nothing to either. Rounding of the KL below zero is cut off.
     """
-    probs = logprobs.exp()
-    return torch.where(probs > 0, probs * (logprobs - reference), 0.0).sum(dim=-1).clamp(min=0.0)
-
-
-def entropy(logprobs: Tensor) -> Tensor:
-    """Return -Σ p log p over the last axis, in nats; p = 0 adds nothing."""
-    terms: Tensor = torch.special.entr(logprobs.exp())
-    return terms.sum(dim=-1)
+    probs = mixed.exp()
+    # finite logarithms make 0 · log 0 the 0 it should be
+    mixed, base = mixed.clamp(min=_LOWEST_LOGPROB), base.clamp(min=_LOWEST_LOGPROB)
+    kl = (probs * (mixed - base)).sum(dim=-1, keepdim=True).clamp(min=0.0)
+    return kl, -(probs * mixed).sum(dim=-1, keepdim=True)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from steering.decoder import Slot, SlotStep, decode, slot_for
+from steering.controls import Slot, slot_for
+from steering.decoder import SlotStep, decode
 from steering.errors import BlendError
 from steering.types import Blend, FinishReason, SamplingSettings
 from tests.steering.fakes import TableEnsemble
