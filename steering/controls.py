@@ -73,7 +73,8 @@ class Controls:
 
     Shapes: ``guide_exponents`` (G, Bg) fp32; ``seeds`` (2, B) and ``tokens`` (V,) int32, keys of the noise; the rest
     (B, 1): base_exponents, temperatures, top_p, min_p and log_plausibility fp32, top_k int64, and ``positions`` (B,)
-    int64, which each step advances. ``truncates``, ``masks`` and ``samples`` say whether any slot needs that work.
+    int64, which each step advances. ``truncates``, ``masks`` and ``samples`` say whether any slot needs that work,
+    ``n_likeliest`` how many tokens truncation looks at first.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Controls:
         self.min_p = reals([s.min_p for s in settings])
         self.seeds, self.positions = seed_keys(whole([s.seed for s in settings])), whole([position] * len(slots))
         self.tokens = token_keys(vocabulary_size, device)
+        # a partial sort takes a tenth of the time; all that top-k keeps must be among its tokens
+        self.n_likeliest = min(vocabulary_size, max([512, *(s.top_k for s in settings)]))
         self.masks = any(slot.plausibility > 0 for slot in slots)
         self.samples = any(s.temperature > 0 for s in settings)
         # greedy takes the likeliest token, which no truncation removes

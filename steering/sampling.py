@@ -6,10 +6,6 @@ from torch import Tensor
 from steering.controls import Controls
 from steering.noise import gumbel_noise
 
-# Where asking the device costs nothing, this many of the likeliest tokens are looked at first: a partial sort takes a
-# tenth of the time, and only a very flat distribution needs the rest.
-_N_LIKELIEST = 512
-
 
 def draw(scores: Tensor, controls: Controls) -> Tensor:
     """Return one token id per slot, (B, 1) int64.
@@ -44,8 +40,9 @@ def truncate(scores: Tensor, controls: Controls) -> tuple[Tensor, Tensor]:
         every token that is kept is among them.
     """
     size = scores.shape[-1]
+    # where asking the device costs nothing, a partial sort does unless the distribution is very flat
     asking_is_free = scores.device.type == "cpu"
-    for n_likeliest in (_N_LIKELIEST, size) if asking_is_free and size > _N_LIKELIEST else (size,):
+    for n_likeliest in (controls.n_likeliest, size) if asking_is_free else (size,):
         ordered, token_ids = scores.topk(n_likeliest, dim=-1)
         last_kept = _last_kept(scores, ordered, controls)
         if n_likeliest == size or bool((ordered[:, -1:] < last_kept).all()):
