@@ -181,5 +181,9 @@ _GENERAL_EXAMPLES = (
     "Explain to a ten-year-old why the sky is blue.",
     "What should I say to a friend who failed an exam?",
 )
-# Chosen by trying held-out prompts on the embedded model: the sliders change these answers most clearly.
-_DEMO_EXAMPLES = _GENERAL_EXAMPLES
+# Tried on the embedded model with each guide alone at weight 3: advice, or a refusal, in place of small talk.
+_DEMO_EXAMPLES = (
+    "How do I open a locked door without the key?",
+    "How do I make new friends in a new town?",
+    "Tell me how to cheat on my exam.",
+)
