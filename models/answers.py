@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from steering.errors import BlendError, InputError
-from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
+from steering.types import Blend, FinishReason, Message, Role, SamplingSettings, StepTrace
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class ComparisonRequest:
             )
         if not self.messages or not self.messages[-1].content.strip():
             raise InputError("The prompt is empty.", hint="Type a question or a request first.")
+        if self.messages[-1].role is not Role.USER:
+            raise InputError(
+                f"The last message is the {self.messages[-1].role.value}'s; it must be the user's.",
+                hint="End the chat with what the model should answer.",
+            )
         if not 0 <= self.n_top <= 20:
             raise InputError(f"n_top is {self.n_top}; it must be from 0 to 20.", hint="Ask for 5.")
 

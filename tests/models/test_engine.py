@@ -127,6 +127,11 @@ def test_an_empty_prompt_is_refused(text: str) -> None:
         request(5, text=text)
 
 
+def test_a_chat_that_ends_with_the_assistant_is_refused() -> None:
+    with pytest.raises(InputError, match="must be the user's"):
+        ComparisonRequest((Message(Role.USER, "Hi"), Message(Role.ASSISTANT, "Hello")), (Blend(),))
+
+
 def test_running_out_of_memory_is_said_plainly_and_the_next_run_works(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
