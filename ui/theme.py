@@ -27,6 +27,7 @@ def build_theme() -> gr.themes.Base:
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_400",
         block_shadow="none",
+        button_small_padding="4px 10px",
         button_secondary_background_fill="*neutral_100",
         button_secondary_background_fill_dark="*neutral_700",
     )
