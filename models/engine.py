@@ -13,7 +13,7 @@ from models.detokenizing import Detokenizer, spell
 from models.ensemble import ModelEnsemble
 from models.prompting import prompt_token_ids
 from steering.controls import slot_for
-from steering.decoder import SlotStep, decode
+from steering.decoder import Decoding, SlotStep
 from steering.errors import CapacityError, PromptError
 from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
 
@@ -90,13 +90,16 @@ class Engine:
         with self._busy, _told_as_capacity_error():
             start = time.perf_counter()
             run = _Run(self, request, prompts, [_Growing(Detokenizer(self._loaded.tokenizer)) for _ in slots])
-            for steps in decode(self._loaded.ensemble, prompts, slots, request.n_top):
+            scores = request.score_unguided and bool(self.guides)
+            decoding = Decoding(self._loaded.ensemble, prompts, slots, request.n_top, scores=scores)
+            for steps in decoding.steps():
                 stopped = stop()
                 run.add(steps, time.perf_counter() - start, stopped)
                 if stopped or run.finished:
                     break
                 yield run.progress()
-            run.score_unguided()
+            if scores:
+                run.score_unguided(decoding)
             yield run.progress()
 
     def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
@@ -147,13 +150,12 @@ class _Run:
             answer.finish_reason = step.finish_reason or (FinishReason.STOPPED if stopped else None)
             answer.seconds = seconds
 
-    def score_unguided(self) -> None:
+    def score_unguided(self, decoding: Decoding) -> None:
         """Ask the guides what they make of the answers they did not see while those were written."""
         for answer in self.answers:
-            wanted = self.request.score_unguided and self.engine.guides
-            if wanted and not answer.steps[0].guide_logprobs:
+            if not answer.steps[0].guide_logprobs:
                 tokens = [step.token_id for step in answer.steps]
-                rows = self.engine._loaded.ensemble.score(self.prompts, tokens).T.tolist()
+                rows = decoding.score(tokens).T.tolist()
                 dimensions = [guide.dimension for guide in self.engine.guides]
                 answer.steps = [
                     replace(step, guide_logprobs=dict(zip(dimensions, row, strict=True)))

@@ -82,28 +82,32 @@ class ModelEnsemble:
 
     @torch.inference_mode()
     def prefill(
-        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int
+        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int, *, with_guides: bool
     ) -> tuple["ModelBatch", Logprobs]:
         """See :meth:`steering.ensemble.Ensemble.prefill`."""
         slots = [slot for slot, is_guided in enumerate(guided) if is_guided]
+        assert with_guides or not slots
+        read: list[Prefilled] = []
         caches: list[RowCache | None] = []
         outputs = []
         for group in self.groups:
-            members = group.members() if slots else group.members()[: int(group.has_base)]
-            rows = [len(guided) if member == 0 else len(slots) for member in members]
+            members = group.members() if with_guides else group.members()[: int(group.has_base)]
             if not members:
                 caches.append(None)
                 continue
-            prefilled, logits = self._read(group, [prompts[member] for member in members])
+            prefilled = self._read(group, [prompts[member] for member in members])
+            read.append(prefilled)
             # member-major: the member's row, once per slot that it sees
-            index = [row for row, count in enumerate(rows) for _ in range(count)]
-            caches.append(prefilled.copy_rows(index, max(prefilled.rows.lengths) + max_new_tokens))
-            outputs.append(logits[torch.tensor(index, device=logits.device)])
-        batch = ModelBatch(self, caches, len(guided), slots)
+            counts = [len(guided) if member == 0 else len(slots) for member in members]
+            index = [row for row, count in enumerate(counts) for _ in range(count)]
+            capacity = max(prefilled.cache.rows.lengths) + max_new_tokens
+            caches.append(prefilled.cache.copy_rows(index, capacity) if index else None)
+            outputs.append(prefilled.logits[index])
+        batch = ModelBatch(self, read, caches, len(guided), slots)
         return batch, self.logprobs(outputs, len(guided), batch.guided)
 
-    def _read(self, group: Group, prompts: Sequence[Sequence[int]]) -> tuple[RowCache, Tensor]:
-        """Read one prompt per row, padded on the right; returns the cache and the logits (R, V) after each prompt."""
+    def _read(self, group: Group, prompts: Sequence[Sequence[int]]) -> "Prefilled":
+        """Read one prompt per row, padded on the right."""
         lengths = [len(prompt) for prompt in prompts]
         cache = group.new_cache(len(prompts), max(lengths))
         tokens = _pad(prompts, self.device)
@@ -113,7 +117,7 @@ class ModelEnsemble:
         # what was written after a shorter prompt's end is never seen: its next tokens overwrite it one by one
         cache.rows.lengths = lengths
         rows = torch.arange(len(prompts), device=self.device)
-        return cache, logits[rows, torch.tensor([ends.index(length) for length in lengths], device=self.device)]
+        return Prefilled(cache, logits[rows, [ends.index(length) for length in lengths]])
 
     def logprobs(self, outputs: Sequence[Tensor], n_slots: int, guided: Tensor) -> Logprobs:
         """Turn each group's last logits (R, ≥V) into log-softmax outputs by member; the cut to V comes first."""
@@ -124,32 +128,28 @@ class ModelEnsemble:
             guides = guides[self._to_dimension_order]
         return Logprobs(rows[0][:n_slots], guides, guided)
 
-    @torch.inference_mode()
-    def score(self, prompts: Sequence[Sequence[int]], response: Sequence[int]) -> Tensor:
-        """See :meth:`steering.ensemble.Ensemble.score`."""
-        scores = torch.zeros(len(self.dimensions), len(response), device=self.device)
-        for group in self.groups:
-            if not group.guides:
-                continue
-            texts = [list(prompts[1 + index]) + list(response[:-1]) for index in group.guides]
-            cache = group.new_cache(len(texts), max(map(len, texts)))
-            starts = [len(prompts[1 + index]) - 1 for index in group.guides]
-            keep = torch.arange(min(starts), max(starts) + len(response), device=self.device)
-            logits = group.forward(_pad(texts, self.device), cache, n_base=0, keep=keep)
-            tokens = torch.tensor(response, device=self.device)[:, None]
-            for row, (index, start) in enumerate(zip(group.guides, starts, strict=True)):
-                own = logits[row, start - min(starts) :][: len(response), : self.vocabulary_size]
-                scores[index] = own.float().log_softmax(dim=-1).gather(-1, tokens)[:, 0]
-        return scores
+
+@dataclass(frozen=True)
+class Prefilled:
+    """The prompt as read by the members of one group: a row each, and the logits (R, ≥V) after it."""
+
+    cache: RowCache
+    logits: Tensor
 
 
 class ModelBatch:
     """Implements :class:`steering.ensemble.Batch`: one cache per group."""
 
     def __init__(
-        self, ensemble: ModelEnsemble, caches: Sequence[RowCache | None], n_slots: int, guided: Sequence[int]
+        self,
+        ensemble: ModelEnsemble,
+        prefilled: Sequence[Prefilled],
+        caches: Sequence[RowCache | None],
+        n_slots: int,
+        guided: Sequence[int],
     ) -> None:
         self.ensemble = ensemble
+        self.prefilled = prefilled
         self.caches = list(caches)
         self.n_slots = n_slots
         self.guided = torch.tensor(guided, dtype=torch.int64, device=ensemble.device)
@@ -182,6 +182,25 @@ class ModelBatch:
             self.caches[index] = cache.copy_rows(rows, cache.rows.capacity) if rows else None
         self.n_slots = len(slots)
         self.guided = torch.tensor([new for new, _ in guided], dtype=torch.int64, device=self.ensemble.device)
+
+    @torch.inference_mode()
+    def score(self, response: Sequence[int]) -> Tensor:
+        """See :meth:`steering.ensemble.Batch.score`."""
+        tokens = torch.tensor(response, device=self.guided.device)
+        scores = tokens.new_zeros(len(self.ensemble.dimensions), len(response), dtype=torch.float32)
+        for group, prefilled in zip(self.ensemble.groups, self.prefilled, strict=True):
+            rows = list(range(int(group.has_base), int(group.has_base) + len(group.guides)))
+            if not rows:
+                continue
+            logits = prefilled.logits[rows][:, None]
+            if len(response) > 1:
+                cache = prefilled.cache.copy_rows(rows, max(prefilled.cache.rows.lengths) + len(response) - 1)
+                after = group.forward(tokens[:-1].expand(len(rows), -1), cache, 0, keep=len(response) - 1)
+                logits = torch.cat([logits, after], dim=1)
+            logprobs = logits[..., : self.ensemble.vocabulary_size].float().log_softmax(dim=-1)
+            own = logprobs.gather(-1, tokens.expand(len(rows), -1)[..., None])[..., 0]
+            scores[list(group.guides)] = own.to(scores.device)
+        return scores
 
 
 def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:

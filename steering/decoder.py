@@ -50,50 +50,73 @@ def decide(logprobs: Logprobs, controls: Controls, n_top: int) -> Tensor:
     return torch.cat(columns, dim=-1)
 
 
-def decode(
-    ensemble: Ensemble, prompts: Sequence[Sequence[int]], slots: Sequence[Slot], n_top: int = 0
-) -> Iterator[list[SlotStep]]:
-    """Decode every slot after one prompt; yields the tokens of one step for the slots still running.
+class Decoding:
+    """Any number of blends of one prompt on their way; the prompt is read when it is made.
 
     Args:
         ensemble: base and guides.
         prompts: 1 + G token id sequences, the prompt as each member words it, base first.
         slots: one per answer; their ``max_new_tokens`` may differ.
         n_top: how many of the likeliest tokens to report per step.
-
-    A slot that ends is released at once. Closing the generator releases all. ``guide_logprobs`` stays empty in the
-    steps of a slot no guide saw; :meth:`Ensemble.score` gives them afterwards.
-
-    Raises:
-        FloatingPointError: a model returned NaN.
+        scores: whether :meth:`score` will be asked for.
     """
-    running = list(range(len(slots)))
-    n_new, n_limit = 0, max(slot.sampling.max_new_tokens for slot in slots)
-    batch, logprobs = ensemble.prefill(prompts, [slot.is_guided for slot in slots], n_limit)
-    n_guides, size, device = len(ensemble.dimensions), ensemble.vocabulary_size, ensemble.device
-    controls = Controls(slots, len(prompts[0]), n_guides, size, device)
-    while True:
-        packed = decide(logprobs, controls, n_top)
-        tokens = packed[:, 0].long()
-        guides = logprobs.guides.gather(-1, tokens[logprobs.guided].expand(logprobs.guides.shape[0], -1)[..., None])
-        # the one device-to-host copy of the step
-        rows, guide_rows = _to_host(packed, guides[..., 0])
-        n_new += 1
-        steps = [
-            _slot_step(slot, row, ensemble, slots[slot], n_new, guide_row)
-            for slot, row, guide_row in zip(running, rows, _align(guide_rows, running, slots), strict=True)
-        ]
-        yield steps
-        kept = [index for index, step in enumerate(steps) if step.finish_reason is None]
-        if not kept:
-            return
-        if len(kept) < len(running):
-            running = [running[index] for index in kept]
-            batch.keep(kept)
-            chosen = [slots[index] for index in running]
-            controls = Controls(chosen, len(prompts[0]) + n_new, n_guides, size, device)
-            tokens = tokens[kept]
-        logprobs = batch.step(tokens)
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        prompts: Sequence[Sequence[int]],
+        slots: Sequence[Slot],
+        n_top: int = 0,
+        *,
+        scores: bool = False,
+    ) -> None:
+        self._ensemble, self._slots, self._n_top = ensemble, slots, n_top
+        self._n_prompt = len(prompts[0])
+        guided = [slot.is_guided for slot in slots]
+        n_limit = max(slot.sampling.max_new_tokens for slot in slots)
+        self._batch, self._logprobs = ensemble.prefill(prompts, guided, n_limit, with_guides=scores or any(guided))
+
+    def steps(self) -> Iterator[list[SlotStep]]:
+        """Decode; yields the tokens of one step for the slots still running, until none is. To be called once.
+
+        A slot that ends is released at once. ``guide_logprobs`` stays empty in the steps of a slot no guide saw;
+        :meth:`score` gives them afterwards.
+
+        Raises:
+            FloatingPointError: a model returned NaN.
+        """
+        running, n_new, logprobs = list(range(len(self._slots))), 0, self._logprobs
+        controls = self._controls(running, n_new)
+        while True:
+            packed = decide(logprobs, controls, self._n_top)
+            tokens = packed[:, 0].long()
+            guides = logprobs.guides.gather(-1, tokens[logprobs.guided].expand(logprobs.guides.shape[0], -1)[..., None])
+            # the one device-to-host copy of the step
+            rows, guide_rows = _to_host(packed, guides[..., 0])
+            n_new += 1
+            steps = [
+                _slot_step(slot, row, self._ensemble, self._slots[slot], n_new, guide_row)
+                for slot, row, guide_row in zip(running, rows, _align(guide_rows, running, self._slots), strict=True)
+            ]
+            yield steps
+            kept = [index for index, step in enumerate(steps) if step.finish_reason is None]
+            if not kept:
+                return
+            if len(kept) < len(running):
+                running = [running[index] for index in kept]
+                self._batch.keep(kept)
+                controls = self._controls(running, n_new)
+                tokens = tokens[kept]
+            logprobs = self._batch.step(tokens)
+
+    def score(self, response: Sequence[int]) -> Tensor:
+        """Return (G, T) fp32: each guide's log-prob of each token of a response the guides did not see."""
+        return self._batch.score(response)
+
+    def _controls(self, running: Sequence[int], n_new: int) -> Controls:
+        ensemble, slots = self._ensemble, [self._slots[index] for index in running]
+        position = self._n_prompt + n_new
+        return Controls(slots, position, len(ensemble.dimensions), ensemble.vocabulary_size, ensemble.device)
 
 
 def _to_host(packed: Tensor, guides: Tensor) -> tuple[list[list[float]], list[list[float]]]:

@@ -39,6 +39,13 @@ class Batch(Protocol):
         """Release every slot not in ``slots``; the kept ones are renumbered 0, 1, … in the order given."""
         ...
 
+    def score(self, response: Sequence[int]) -> Tensor:
+        """Return (G, T) fp32: each guide's log-prob of each token of ``response`` after the prompt.
+
+        For an answer the guides did not see; only in a batch prefilled with ``with_guides``.
+        """
+        ...
+
 
 class Ensemble(Protocol):
     """A base model and its guides behind one interface."""
@@ -64,7 +71,7 @@ class Ensemble(Protocol):
         ...
 
     def prefill(
-        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int
+        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int, *, with_guides: bool
     ) -> tuple[Batch, Logprobs]:
         """Read the prompt once per member and give each of ``len(guided)`` slots a copy of its cache.
 
@@ -72,9 +79,6 @@ class Ensemble(Protocol):
             prompts: 1 + G token id sequences: the prompt as each member words it, base first.
             guided: for each slot, whether the guides see it.
             max_new_tokens: how many tokens may follow.
+            with_guides: whether the guides read the prompt, which they must if a slot is guided or will be scored.
         """
-        ...
-
-    def score(self, prompts: Sequence[Sequence[int]], response: Sequence[int]) -> Tensor:
-        """Return (G, T) fp32: each guide's log-prob of each token of ``response`` after its prompt."""
         ...

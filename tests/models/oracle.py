@@ -12,15 +12,15 @@ from transformers import AutoModelForCausalLM
 class Oracle:
     """Base and guides as models of their own; ``guides`` are adapter folders on ``base`` or model folders."""
 
-    def __init__(self, base: Path, guides: Sequence[Path]) -> None:
-        self.base = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    def __init__(self, base: Path, guides: Sequence[Path], dtype: torch.dtype = torch.float32) -> None:
+        self.base = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
         self.guides = []
         for folder in guides:
             if (folder / "adapter_config.json").exists():
-                own_base = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+                own_base = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
                 self.guides.append(PeftModel.from_pretrained(own_base, folder).eval())
             else:
-                self.guides.append(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval())
+                self.guides.append(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
 
     @torch.no_grad()
     def members(self, prompts: Sequence[Sequence[int]], response: Sequence[int], vocabulary_size: int) -> Tensor:

@@ -95,9 +95,10 @@ def test_every_step_equals_recomputing_from_scratch_with_peft(
             assert [top.mixed_prob for top in step.top] == pytest.approx(best.values.tolist(), abs=TOLERANCE)
 
 
-def test_mixed_distributions_equal_float64_to_one_millionth_on_the_embedded_model(demo_engine: Engine) -> None:
+def test_mixed_distributions_of_the_embedded_model_equal_the_whole_computation_in_float64(demo_engine: Engine) -> None:
+    """Mixing alone is good to 1e-6 (tests/steering/test_mixing.py); eight fp32 layers before it add a few more."""
     root = Path(__file__).parents[2] / "models" / "demo"
-    oracle = Oracle(root / "base", [root / "guides" / name for name in ("helpfulness", "harmlessness")])
+    oracle = Oracle(root / "base", [root / "guides" / name for name in ("helpfulness", "harmlessness")], torch.float64)
     sampling = SamplingSettings(temperature=1.0, max_new_tokens=12, seed=2)
     (reply,) = answer(demo_engine, [Blend({"helpfulness": 2.0, "harmlessness": 1.0})], sampling)
     prompt = demo_engine.prompt_token_ids(ask("the cat"))
@@ -105,8 +106,8 @@ def test_mixed_distributions_equal_float64_to_one_millionth_on_the_embedded_mode
     mixed = mixed_logprobs(members, list(reply.exponents.values()))
     for index, step in enumerate(reply.steps):
         for top in step.top:
-            assert top.mixed_prob == pytest.approx(mixed[index, top.token_id].exp().item(), abs=2e-6)
-            assert top.base_prob == pytest.approx(members[0, index, top.token_id].exp().item(), abs=2e-6)
+            assert top.mixed_prob == pytest.approx(mixed[index, top.token_id].exp().item(), abs=5e-6)
+            assert top.base_prob == pytest.approx(members[0, index, top.token_id].exp().item(), abs=5e-6)
 
 
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(tiny_engine: Engines) -> None:

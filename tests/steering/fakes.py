@@ -23,20 +23,18 @@ class TableEnsemble:
         self.batches: list[TableBatch] = []
 
     def prefill(
-        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int
+        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int, *, with_guides: bool
     ) -> tuple["TableBatch", Logprobs]:
         slots = [slot for slot, is_guided in enumerate(guided) if is_guided]
-        batch = TableBatch(self, len(guided), slots)
+        assert with_guides or not slots
+        batch = TableBatch(self, len(guided), slots, prompts[0][-1])
         self.batches.append(batch)
         return batch, batch.look(torch.tensor([prompts[0][-1]] * len(guided)))
 
-    def score(self, prompts: Sequence[Sequence[int]], response: Sequence[int]) -> Tensor:
-        previous = [prompts[0][-1], *response[:-1]]
-        return self.tables[1:].float().log_softmax(-1)[:, previous, list(response)]
-
 
 class TableBatch:
-    def __init__(self, ensemble: TableEnsemble, n_slots: int, guided: list[int]) -> None:
+    def __init__(self, ensemble: TableEnsemble, n_slots: int, guided: list[int], last_of_prompt: int) -> None:
+        self.last_of_prompt = last_of_prompt
         self.ensemble = ensemble
         self.n_slots = n_slots
         self.guided = guided
@@ -52,3 +50,7 @@ class TableBatch:
     def keep(self, slots: Sequence[int]) -> None:
         self.guided = [new for new, old in enumerate(slots) if old in self.guided]
         self.n_slots = len(slots)
+
+    def score(self, response: Sequence[int]) -> Tensor:
+        previous = [self.last_of_prompt, *response[:-1]]
+        return self.ensemble.tables[1:].float().log_softmax(-1)[:, previous, list(response)]

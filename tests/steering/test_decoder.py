@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steering.controls import Slot, slot_for
-from steering.decoder import SlotStep, decode
+from steering.decoder import Decoding, SlotStep
 from steering.errors import BlendError
 from steering.types import Blend, FinishReason, SamplingSettings
 from tests.steering.fakes import TableEnsemble
@@ -23,7 +23,7 @@ def random_ensemble(seed: int = 0, n_guides: int = 2, eos: frozenset[int] = froz
 def run(ensemble: TableEnsemble, slots: list[Slot], n_top: int = 0) -> list[list[SlotStep]]:
     """All steps by slot."""
     by_slot: list[list[SlotStep]] = [[] for _ in slots]
-    for steps in decode(ensemble, PROMPTS, slots, n_top):
+    for steps in Decoding(ensemble, PROMPTS, slots, n_top).steps():
         for step in steps:
             by_slot[step.slot].append(step)
     return by_slot
