@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.answers import ComparisonRequest, GuideInfo
-from steering.errors import InputError, PromptError, SamplingError
+from steering.errors import PromptError, SamplingError
 from steering.types import MAX_SEED, Blend, Message, Role, SamplingSettings
 from storage.records import check_text
 from ui import wording
@@ -129,14 +129,3 @@ def _seed(text: object) -> int:
             f"The seed is “{shown}”; it must be a whole number from 0 to {MAX_SEED}.", hint="Draw a new one."
         )
     return int(digits)
-
-
-def check_length(name: str, value: str, limit: int) -> str:
-    """Return a text a page sent back.
-
-    Raises:
-        InputError: it is longer than the page could have made it.
-    """
-    if not isinstance(value, str) or len(value) > limit:
-        raise InputError(f"The {name} the page sent cannot be used.", hint="Reload the page.")
-    return value

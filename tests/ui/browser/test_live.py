@@ -55,7 +55,7 @@ def test_the_newest_slider_position_wins_and_older_runs_store_nothing(
 def test_a_slider_moves_both_answers_of_the_embedded_model(
     serve: Serve, visit: Callable[..., Visit], demo_engine: Engine
 ) -> None:
-    url, repository = serve(demo_engine)
+    url, repository = serve(demo_engine, max_new_tokens_limit=60)
     here = visit(url)
     here.page.locator(".example").nth(1).click()
     here.wait_until_finished()

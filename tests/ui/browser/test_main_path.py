@@ -17,7 +17,7 @@ PROMPT = "What should I say to a friend who failed an exam?"
 def test_type_run_judge_change_and_come_back_by_the_link(
     serve: Serve, visit: Callable[..., Visit], demo_engine: Engine
 ) -> None:
-    url, repository = serve(demo_engine)
+    url, repository = serve(demo_engine, max_new_tokens_limit=60)
     here = visit(url)
     page = here.page
     page.get_by_label("Live").uncheck()
@@ -76,7 +76,7 @@ def test_type_run_judge_change_and_come_back_by_the_link(
 def test_colours_hover_arrow_keys_and_table_show_each_tokens_numbers(
     serve: Serve, visit: Callable[..., Visit], demo_engine: Engine
 ) -> None:
-    here = visit(serve(demo_engine)[0])
+    here = visit(serve(demo_engine, max_new_tokens_limit=60)[0])
     page = here.page
     here.run("Explain to a ten-year-old why the sky is blue.")
     here.wait_until_finished()
@@ -113,7 +113,7 @@ def test_colours_hover_arrow_keys_and_table_show_each_tokens_numbers(
 def test_the_conversation_goes_on_from_the_answer_that_is_picked(
     serve: Serve, visit: Callable[..., Visit], demo_engine: Engine
 ) -> None:
-    url, repository = serve(demo_engine)
+    url, repository = serve(demo_engine, max_new_tokens_limit=60)
     here = visit(url)
     here.page.locator(".example").first.click()  # live on the embedded model: an example runs at once
     here.wait_until_finished()
