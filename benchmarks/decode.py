@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def measure(engine: Engine, preset: Preset, n_tokens: int, n_rounds: int, *, wit
     device = torch.device(engine.base.device)
     dimensions = [guide.dimension for guide in engine.guides]
     guided = Blend(dict.fromkeys(dimensions, 1.0))
-    cases: dict[str, Callable[[], tuple[float, float]]] = {
-        "unguided alone": lambda: run(engine, [Blend()], n_tokens, score_unguided=False),
+    cases: dict[str, Callable[[], Timing]] = {
+        "unguided alone": lambda: run(engine, [Blend()], n_tokens),
         "side by side": lambda: run(engine, [Blend(), guided], n_tokens),
     }
     for size in (5, 9):
@@ -92,45 +93,55 @@ def measure(engine: Engine, preset: Preset, n_tokens: int, n_rounds: int, *, wit
     }
 
 
-def run(engine: Engine, blends: Sequence[Blend], n_tokens: int, *, score_unguided: bool = True) -> tuple[float, float]:
-    """Return seconds per token and seconds to the first token of one comparison.
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one run: per token until the last one, to the first, and afterwards until the guides have scored."""
 
-    Sampled and traced as on the page; alone, the base model is not scored by the guides. Answers do not stop at EOS, so
-    that every case decodes as many tokens.
+    per_token: float
+    to_first: float = 0.0
+    to_score: float = 0.0
+
+
+def run(engine: Engine, blends: Sequence[Blend], n_tokens: int) -> Timing:
+    """Time one comparison, sampled and traced as on the page.
+
+    Answers do not stop at EOS, so that every case decodes as many tokens.
     """
     sampling = SamplingSettings(max_new_tokens=n_tokens, stop_at_eos=False)
-    request = ComparisonRequest(_messages(), tuple(blends), sampling, _N_TOP, score_unguided)
+    request = ComparisonRequest(_messages(), tuple(blends), sampling, n_top=_N_TOP)
     start = time.perf_counter()
-    first = 0.0
-    for _ in engine.compare(request):
-        first = first or time.perf_counter() - start
-    return (time.perf_counter() - start) / n_tokens, first
+    times: list[float] = []
+    for progress in engine.compare(request):
+        if progress.n_tokens > len(times):
+            times.append(time.perf_counter() - start)
+    return Timing(times[-1] / n_tokens, times[0], time.perf_counter() - start - times[-1])
 
 
-def _timed(work: Callable[[], None], n_tokens: int, device: torch.device) -> tuple[float, float]:
+def _timed(work: Callable[[], None], n_tokens: int, device: torch.device) -> Timing:
     start = time.perf_counter()
     work()
     synchronize(device)
-    return (time.perf_counter() - start) / n_tokens, 0.0
+    return Timing((time.perf_counter() - start) / n_tokens)
 
 
 def _messages() -> tuple[Message, ...]:
     return (Message(Role.USER, _PROMPT),)
 
 
-def _summary(runs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    per_token = [1000 * seconds for seconds, _ in runs]
+def _summary(runs: Sequence[Timing]) -> dict[str, float]:
+    per_token = [1000 * timing.per_token for timing in runs]
     return {
         "ms_per_token": statistics.median(per_token),
         "ms_per_token_min": min(per_token),
         "ms_per_token_max": max(per_token),
         "tokens_per_second": 1000 / statistics.median(per_token),
-        "ms_to_first_token": 1000 * statistics.median(first for _, first in runs),
+        "ms_to_first_token": 1000 * statistics.median(timing.to_first for timing in runs),
+        "ms_to_score": 1000 * statistics.median(timing.to_score for timing in runs),
     }
 
 
-def _ratios(rounds: Sequence[dict[str, tuple[float, float]]]) -> dict[str, float]:
-    """Medians over rounds of one case's time over another's of the same round."""
+def _ratios(rounds: Sequence[dict[str, Timing]]) -> dict[str, float]:
+    """Medians over rounds of one case's time per token over another's of the same round."""
     pairs = {
         "side by side / unguided alone": ("side by side", "unguided alone"),
         "grid of 5 / side by side": ("grid of 5", "side by side"),
@@ -138,7 +149,7 @@ def _ratios(rounds: Sequence[dict[str, tuple[float, float]]]) -> dict[str, float
         "the usual way / side by side": ("the usual way", "side by side"),
     }
     return {
-        name: statistics.median(row[over][0] / row[under][0] for row in rounds)
+        name: statistics.median(row[over].per_token / row[under].per_token for row in rounds)
         for name, (over, under) in pairs.items()
         if over in rounds[0]
     }
@@ -151,11 +162,11 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"model: {report['model']['base']} in {report['model']['dtype']}, {report['model']['n_guides']} guides")
     print(f"memory copies {report['copy_bytes_per_second'] / 1e9:.1f} GB/s; ", end="")
     print(f"reading the weights once takes {report['floor_ms_per_token']:.2f} ms")
-    print(f"\n{'case':<20}{'ms/token':>10}{'min':>8}{'max':>8}{'tokens/s':>10}{'first, ms':>11}")
+    print(f"\n{'case':<20}{'ms/token':>10}{'min':>8}{'max':>8}{'tokens/s':>10}{'first, ms':>11}{'score, ms':>11}")
     for name, case in report["cases"].items():
         row = (case["ms_per_token"], case["ms_per_token_min"], case["ms_per_token_max"])
         print(f"{name:<20}{row[0]:>10.2f}{row[1]:>8.2f}{row[2]:>8.2f}", end="")
-        print(f"{case['tokens_per_second']:>10.1f}{case['ms_to_first_token']:>11.1f}")
+        print(f"{case['tokens_per_second']:>10.1f}{case['ms_to_first_token']:>11.1f}{case['ms_to_score']:>11.1f}")
     print()
     for name, ratio in report["ratios"].items():
         print(f"{name}: {ratio:.2f}")

@@ -43,9 +43,13 @@ class RowLayer(CacheLayerMixin):
         """Write (R, heads, T, head size) at the rows' own positions and return what attention may read."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        index, positions = self.rows.index, self.rows.positions
-        self.keys[index, :, positions] = key_states.transpose(1, 2)
-        self.values[index, :, positions] = value_states.transpose(1, 2)
+        rows = self.rows
+        if rows.shared_start is not None:
+            self.keys.narrow(2, rows.shared_start, key_states.shape[2]).copy_(key_states)
+            self.values.narrow(2, rows.shared_start, key_states.shape[2]).copy_(value_states)
+        else:
+            self.keys[rows.index, :, rows.positions] = key_states.transpose(1, 2)
+            self.values[rows.index, :, rows.positions] = value_states.transpose(1, 2)
         return self.keys[:, :, : self.rows.n_visible], self.values[:, :, : self.rows.n_visible]
 
     def take(self, source: "RowLayer", index: Tensor, n_tokens: int) -> None:
@@ -75,7 +79,8 @@ class Rows:
     """Where the next tokens of R rows go, shared by all layers of a cache.
 
     ``lengths`` is how many tokens each row holds. :meth:`place` sets, for the T tokens about to be read, ``index``
-    (R, 1) and ``positions`` (R, T), both int64, and ``n_visible``.
+    (R, 1) and ``positions`` (R, T), both int64, ``n_visible``, and ``shared_start``: the first position where it is the
+    same for every row, which makes writing a plain copy.
     """
 
     def __init__(self, n_rows: int, capacity: int, device: torch.device) -> None:
@@ -85,12 +90,14 @@ class Rows:
         self.index = torch.arange(n_rows, device=device)[:, None]
         self.positions = torch.zeros(n_rows, 0, dtype=torch.int64, device=device)
         self.n_visible = 0
+        self.shared_start: int | None = None
 
     def place(self, n_tokens: int) -> None:
         """Make room for ``n_tokens`` more tokens in every row, each after that row's own last one."""
         last = max(self.lengths) + n_tokens
         assert last <= self.capacity, f"{last} tokens in a cache of {self.capacity}"
         device = self.index.device
+        self.shared_start = self.lengths[0] if len(set(self.lengths)) == 1 else None
         starts = torch.tensor(self.lengths, device=device)[:, None]
         self.positions = starts + torch.arange(n_tokens, device=device)
         self.n_visible = -(-last // BUCKET) * BUCKET

@@ -75,7 +75,8 @@ class Engine:
         return spell(self._loaded.tokenizer, token_ids)
 
     def compare(self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-        """Answer every blend of a request together; yields after each step, the last time with ``finished`` set.
+        """Answer every blend of a request together; yields after each step, and once more with ``finished`` set
+        when the guides have said what they make of the unguided answers.
 
         ``stop`` is asked after every step; when it says yes, the answers still running end as STOPPED and are reported
         like finished ones. Closing the generator frees everything without a report.
@@ -98,9 +99,11 @@ class Engine:
                 if stopped or run.finished:
                     break
                 yield run.progress()
-            if scores:
+            if scores and run.has_unscored:
+                # the answers need not wait for what the guides make of them
+                yield run.progress()
                 run.score_unguided(decoding)
-            yield run.progress()
+            yield run.progress(finished=True)
 
     def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
         """Word the prompt for every member; members that share a template share the ids."""
@@ -162,10 +165,14 @@ class _Run:
                     for step, row in zip(answer.steps, rows, strict=True)
                 ]
 
-    def progress(self) -> Progress:
+    @property
+    def has_unscored(self) -> bool:
+        return any(not answer.steps[0].guide_logprobs for answer in self.answers)
+
+    def progress(self, *, finished: bool = False) -> Progress:
         return Progress(
             n_tokens=max(len(answer.steps) for answer in self.answers),
-            finished=self.finished,
+            finished=finished,
             answers=self.snapshot,
             prompt_token_ids=tuple(self.prompts[0]),
         )

@@ -7,6 +7,7 @@ into the joined matrices, so that nothing is held twice.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -91,6 +92,16 @@ class Projection:
         return out if self.bias is None else out + self.bias
 
 
+@dataclass(frozen=True)
+class _Context:
+    """What all layers of one pass share: cache, rotary cosines and sines, mask, and the base's rows times T."""
+
+    cache: RowCache
+    turn: tuple[Tensor, Tensor]
+    mask: Tensor
+    n_base: int
+
+
 class FusedForward:
     """Reads tokens with the base and all LoRA guides as rows of one pass; see :class:`models.ensemble.ForwardPass`."""
 
@@ -112,26 +123,32 @@ class FusedForward:
         cos, sin = body.rotary_emb(hidden, position_ids=cache.rows.positions)
         half = sin.shape[-1] // 2
         turn = (cos[:, :, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, :, None])
-        mask = cache.rows.mask(hidden.dtype)
+        context = _Context(cache, turn, self._mask(cache, hidden), n_base * tokens.shape[1])
         for index, (layer, projections) in enumerate(self.layers):
-            hidden = self._layer(hidden, layer, projections, turn, mask, cache, index, n_base * tokens.shape[1])
+            hidden = self._layer(hidden, layer, projections, index, context)
         hidden = hidden[:, -keep:] if isinstance(keep, int) else hidden[:, keep]
         logits: Tensor = self.model.lm_head(_normalise(hidden, body.norm))
         return logits
+
+    def _mask(self, cache: RowCache, hidden: Tensor) -> Tensor:
+        """Return the additive mask as :func:`_attend` wants it."""
+        mask = cache.rows.mask(hidden.dtype)
+        if not _by_products(hidden):
+            return mask
+        shape = (hidden.shape[0], self.n_kv_heads, self.n_heads // self.n_kv_heads, cache.rows.n_visible)
+        return mask.expand(shape).flatten(0, 1)
 
     def _layer(
         self,
         hidden: Tensor,
         layer: Any,
         projections: Sequence[Projection],
-        turn: tuple[Tensor, Tensor],
-        mask: Tensor,
-        cache: RowCache,
         index: int,
-        n_base: int,
+        context: _Context,
     ) -> Tensor:
-        """One decoder layer over (rows, T, E); ``n_base`` counts the base's rows times T."""
+        """The decoder layer ``index`` over (R, T, E)."""
         qkv, o, gate_up, down = projections
+        turn, n_base = context.turn, context.n_base
         n_rows, n_tokens, size = hidden.shape
         attention = layer.self_attn
         x = qkv(_normalise(hidden, layer.input_layernorm).view(-1, size), n_base)
@@ -144,8 +161,8 @@ class FusedForward:
         # rotary embedding: x·cos + (x with its halves swapped)·sin, the sign folded into sin
         turned = torch.addcmul(turned * turn[0], turned.roll(attention.head_dim // 2, dims=-1), turn[1])
         queries, keys = turned.transpose(1, 2).split([self.n_heads, self.n_kv_heads], dim=1)
-        keys, values = cache.row_layers[index].update(keys, values.transpose(1, 2))
-        seen = _attend(queries, keys, values, mask).transpose(1, 2).reshape(n_rows * n_tokens, -1)
+        keys, values = context.cache.row_layers[index].update(keys, values.transpose(1, 2))
+        seen = _attend(queries, keys, values, context.mask).transpose(1, 2).reshape(n_rows * n_tokens, -1)
         hidden = hidden + o(seen, n_base).view_as(hidden)
         gate, up = gate_up(_normalise(hidden, layer.post_attention_layernorm).view(-1, size), n_base).chunk(2, dim=-1)
         return hidden + down(layer.mlp.act_fn(gate) * up, n_base).view_as(hidden)
@@ -161,19 +178,26 @@ def _join(modules: Mapping[str, nn.Module], layer: str, adapters: Sequence[LoraW
     return joined
 
 
+def _by_products(hidden: Tensor) -> bool:
+    """Whether attention for (R, T, E) is computed as two batched products.
+
+    For one token on a CPU they take a third of the time of the general kernel.
+    """
+    return hidden.shape[1] == 1 and hidden.device.type == "cpu"
+
+
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attend from (R, H, T, D) to (R, K, N, D), K dividing H, with the additive mask (R, 1, T, N)."""
-    n_rows, n_heads, n_tokens, size = queries.shape
-    n_kv_heads = keys.shape[1]
-    if n_tokens > 1 or queries.device.type != "cpu":
+    """Attend from (R, H, T, D) to (R, K, N, D), K dividing H.
+
+    ``mask`` is additive: (R, 1, T, N), or (R·K, H/K, N) to compute by products: the queries that share keys then stand
+    where several tokens of one head would.
+    """
+    n_heads, n_kv_heads, size = queries.shape[1], keys.shape[1], queries.shape[-1]
+    if mask.dim() == 4:
         return F.scaled_dot_product_attention(queries, keys, values, mask, enable_gqa=n_heads != n_kv_heads)
-    # one token on a CPU: two batched products take a third of the time of the general kernel; the queries that share
-    # keys stand where several tokens of one head would
-    shared = queries.reshape(n_rows * n_kv_heads, -1, size)
-    keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-    hidden = mask.expand(n_rows, n_kv_heads, shared.shape[1], -1).flatten(0, 1)
-    logits = torch.baddbmm(hidden, shared, keys.transpose(1, 2), alpha=size**-0.5)
-    return torch.bmm(logits.softmax(dim=-1), values).view(queries.shape)
+    shared = queries.reshape(mask.shape[0], mask.shape[1], size)
+    logits = torch.baddbmm(mask, shared, keys.flatten(0, 1).transpose(1, 2), alpha=size**-0.5)
+    return torch.bmm(logits.softmax(dim=-1), values.flatten(0, 1)).view(queries.shape)
 
 
 def _normalise(x: Tensor, norm: Any) -> Tensor:

@@ -28,11 +28,12 @@ def request(n_tokens: int = 20, *blends: Blend, text: str = "the cat") -> Compar
     return ComparisonRequest((Message(Role.USER, text),), blends or (Blend(), Blend({"lora-a": 1.0})), sampling)
 
 
-def test_progress_comes_after_every_token_and_the_last_one_is_finished(engine: Engine) -> None:
+def test_progress_comes_after_every_token_and_once_more_when_the_guides_have_scored(engine: Engine) -> None:
     seen: list[Progress] = list(engine.compare(request()))
     assert [progress.finished for progress in seen] == [False] * (len(seen) - 1) + [True]
     answers = seen[-1].answers()
-    assert len(seen) == max(len(answer.token_ids) for answer in answers)
+    n_tokens = max(len(answer.token_ids) for answer in answers)
+    assert [progress.n_tokens for progress in seen] == [*range(1, n_tokens + 1), n_tokens]
     assert all(answer.finish_reason in (FinishReason.EOS, FinishReason.LENGTH) for answer in answers)
     assert list(seen[-1].prompt_token_ids) == engine.prompt_token_ids((Message(Role.USER, "the cat"),))
 
@@ -63,13 +64,12 @@ def test_stopping_ends_every_answer_within_a_step_and_still_reports_rewards(engi
     for _ in range(3):
         assert not next(steps).finished
     stopping.set()
-    last = next(steps)
+    last_token, last = steps
+    assert not last_token.finished
     assert last.finished
     assert [answer.finish_reason for answer in last.answers()] == [FinishReason.STOPPED] * 2
     assert [len(answer.token_ids) for answer in last.answers()] == [4, 4]
     assert all(set(answer.guide_rewards) == {"lora-a", "weak"} for answer in last.answers())
-    with pytest.raises(StopIteration):
-        next(steps)
 
 
 def test_closing_a_run_lets_the_next_one_start(engine: Engine) -> None:
