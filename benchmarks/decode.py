@@ -62,7 +62,7 @@ def measure(engine: Engine, preset: Preset, n_tokens: int, n_rounds: int, *, wit
     dimensions = [guide.dimension for guide in engine.guides]
     guided = Blend(dict.fromkeys(dimensions, 1.0))
     cases: dict[str, Callable[[], Timing]] = {
-        "unguided alone": lambda: run(engine, [Blend()], n_tokens),
+        "unguided alone": lambda: run(engine, [Blend()], n_tokens, score=False),
         "side by side": lambda: run(engine, [Blend(), guided], n_tokens),
     }
     for size in (5, 9):
@@ -102,13 +102,13 @@ class Timing:
     to_score: float = 0.0
 
 
-def run(engine: Engine, blends: Sequence[Blend], n_tokens: int) -> Timing:
+def run(engine: Engine, blends: Sequence[Blend], n_tokens: int, *, score: bool = True) -> Timing:
     """Time one comparison, sampled and traced as on the page.
 
-    Answers do not stop at EOS, so that every case decodes as many tokens.
+    Answers do not stop at EOS, so that every case decodes as many tokens; without ``score`` no guide does anything.
     """
     sampling = SamplingSettings(max_new_tokens=n_tokens, stop_at_eos=False)
-    request = ComparisonRequest(_messages(), tuple(blends), sampling, n_top=_N_TOP)
+    request = ComparisonRequest(_messages(), tuple(blends), sampling, _N_TOP, score)
     start = time.perf_counter()
     times: list[float] = []
     for progress in engine.compare(request):

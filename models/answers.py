@@ -111,9 +111,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a comparison stands after a step; ``finished`` when nothing more comes. ``answers()`` takes a snapshot in the order of the request's blends.
+    """Where a comparison stands after a step; ``finished`` when nothing more comes.
 
-    The snapshot is built only when asked for, so that a caller who draws 15 times a second pays 15 times a second.
+    ``answers()`` takes a snapshot in the order of the request's blends. It is built only when asked for, so that a
+    caller who draws 15 times a second pays 15 times a second.
     """
 
     n_tokens: int
