@@ -95,7 +95,7 @@ def measure(engine: Engine, preset: Preset, n_tokens: int, n_rounds: int, *, wit
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one run: per token until the last one, to the first, and afterwards until the guides have scored."""
+    """Seconds of one run: to the first token, per token after it, and from the last until the guides have scored."""
 
     per_token: float
     to_first: float = 0.0
@@ -114,7 +114,7 @@ def run(engine: Engine, blends: Sequence[Blend], n_tokens: int, *, score: bool =
     for progress in engine.compare(request):
         if progress.n_tokens > len(times):
             times.append(time.perf_counter() - start)
-    return Timing(times[-1] / n_tokens, times[0], time.perf_counter() - start - times[-1])
+    return Timing((times[-1] - times[0]) / (n_tokens - 1), times[0], time.perf_counter() - start - times[-1])
 
 
 def _timed(work: Callable[[], None], n_tokens: int, device: torch.device) -> Timing:

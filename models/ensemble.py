@@ -123,7 +123,10 @@ class ModelEnsemble:
         """Turn each group's last logits (R, ≥V) into log-softmax outputs by member; the cut to V comes first."""
         size = self.vocabulary_size
         rows = [logits[..., :size].float().log_softmax(dim=-1).to(self.device) for logits in outputs]
-        guides = torch.cat([rows[0][n_slots:], *rows[1:]]).view(len(self.dimensions), guided.shape[0], size)
+        own = rows[0][n_slots:]
+        guides = (torch.cat([own, *rows[1:]]) if len(rows) > 1 else own).view(
+            len(self.dimensions), guided.shape[0], size
+        )
         if self._to_dimension_order and guided.shape[0]:
             guides = guides[self._to_dimension_order]
         return Logprobs(rows[0][:n_slots], guides, guided)

@@ -77,19 +77,30 @@ class Projection:
         assert len({bias is None for bias in biases}) == 1
         self.bias = None if layers[0].bias is None else torch.cat(tuple(biases))
 
-    def __call__(self, x: Tensor, n_base: int) -> Tensor:
-        """Map (N, in) to (N, out), a view with longer rows; the rows after ``n_base`` are the guides', guide-major."""
+    def __call__(self, x: Tensor, n_base: int, residual: Tensor | None = None) -> Tensor:
+        """Map (N, in) to (N, out), plus ``residual`` (N, out); without one the result may be a view with longer rows.
+
+        The rows after ``n_base`` are the guides', guide-major, the same number for each.
+        """
         y = torch.mm(x, self.weight)
         n_all, width = y.shape
         out = y.narrow(1, 0, self.n_out)
+        if self.bias is not None:
+            out = out + self.bias
+        if residual is not None:
+            out = residual + out
         if self.b is not None and n_all > n_base:
             n_guides = self.b.shape[0]
             n_own = (n_all - n_base) // n_guides
             # guide g reads only its own A's columns of its own rows: a diagonal of blocks, taken by strides
             start = y.storage_offset() + n_base * width + self.n_out
             low_rank = y.as_strided((n_guides, n_own, self.rank), (n_own * width + self.rank, width, 1), start)
-            out.narrow(0, n_base, n_all - n_base).add_(torch.bmm(low_rank, self.b).view(-1, self.n_out))
-        return out if self.bias is None else out + self.bias
+            guide_rows = out.narrow(0, n_base, n_all - n_base)
+            if out.is_contiguous():
+                guide_rows.view(n_guides, n_own, self.n_out).baddbmm_(low_rank, self.b)
+            else:  # baddbmm_ would run one product per guide
+                guide_rows.add_(torch.bmm(low_rank, self.b).view(-1, self.n_out))
+        return out
 
 
 @dataclass(frozen=True)
@@ -163,9 +174,9 @@ class FusedForward:
         queries, keys = turned.transpose(1, 2).split([self.n_heads, self.n_kv_heads], dim=1)
         keys, values = context.cache.row_layers[index].update(keys, values.transpose(1, 2))
         seen = _attend(queries, keys, values, context.mask).transpose(1, 2).reshape(n_rows * n_tokens, -1)
-        hidden = hidden + o(seen, n_base).view_as(hidden)
+        hidden = o(seen, n_base, hidden.view(-1, size)).view_as(hidden)
         gate, up = gate_up(_normalise(hidden, layer.post_attention_layernorm).view(-1, size), n_base).chunk(2, dim=-1)
-        return hidden + down(layer.mlp.act_fn(gate) * up, n_base).view_as(hidden)
+        return down(layer.mlp.act_fn(gate) * up, n_base, hidden.view(-1, size)).view_as(hidden)
 
 
 def _join(modules: Mapping[str, nn.Module], layer: str, adapters: Sequence[LoraWeights]) -> list[Projection]:

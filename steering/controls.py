@@ -72,9 +72,9 @@ class Controls:
     """The settings of B slots as tensors on one device.
 
     Shapes: ``guide_exponents`` (G, Bg) fp32; ``seeds`` (2, B) and ``tokens`` (V,) int32, keys of the noise; the rest
-    (B, 1): base_exponents, temperatures, top_p, min_p and log_plausibility fp32, top_k int64, and ``positions`` (B,)
-    int64, which each step advances. ``truncates``, ``masks`` and ``samples`` say whether any slot needs that work,
-    ``n_likeliest`` how many tokens truncation looks at first.
+    (B, 1): base_exponents (None: all 1), temperatures, top_p, min_p and log_plausibility fp32, top_k int64; and
+    ``positions`` (B,) int64, which each step advances. ``truncates``, ``masks`` and ``samples`` say whether any slot
+    needs that work, ``n_likeliest`` how many tokens truncation looks at first.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class Controls:
         def whole(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.int64, device=device)
 
-        self.base_exponents = reals([slot.base_exponent for slot in slots])
+        base_exponents = [slot.base_exponent for slot in slots]
+        self.base_exponents = None if set(base_exponents) == {1.0} else reals(base_exponents)
         exponents = torch.tensor(guided, dtype=torch.float32, device=device)
         self.guide_exponents = exponents.view(len(guided), n_guides).T.contiguous()
         self.log_plausibility = reals([slot.plausibility for slot in slots]).log()

@@ -15,17 +15,17 @@ from steering.ensemble import Logprobs
 _LOWEST_LOGPROB = -1e30
 
 
-def mix(logprobs: Logprobs, base_exponents: Tensor, guide_exponents: Tensor) -> Tensor:
+def mix(logprobs: Logprobs, base_exponents: Tensor | None, guide_exponents: Tensor) -> Tensor:
     """Return the scores (B, V), fp32, of the mixture before any mask.
 
     Args:
         logprobs: what the members expect next.
-        base_exponents: (B, 1) fp32, a_0 of each slot.
+        base_exponents: (B, 1) fp32, a_0 of each slot; None is 1 everywhere.
         guide_exponents: (G, Bg) fp32, a_i of each guide in each guided slot.
 
     An exponent of 0 leaves its member out: 0 · (-inf) is NaN, and so is 0 · NaN from a broken guide.
     """
-    scores = _weigh(logprobs.base, base_exponents)
+    scores = logprobs.base if base_exponents is None else _weigh(logprobs.base, base_exponents)
     if guide_exponents.numel() == 0:
         return scores
     pull = _weigh(logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents[..., None]).sum(dim=0)
