@@ -7,6 +7,7 @@ import socket
 import stat
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ from ui.tokens import TokenRow
 
 
 def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any) -> gr.Blocks:
-    """Make the page inside an event loop; without one Gradio makes loops of its own and never closes them."""
+    """Make the page inside an event loop; without one Gradio makes loops of its own and never closes them.
+
+    The loop is another thread's: this one may have the browser tests' still running.
+    """
 
     async def making() -> gr.Blocks:
         return make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options))
 
-    return asyncio.run(making())
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(lambda: asyncio.run(making())).result()
 
 
 def test_all_events_of_the_model_share_one_concurrency_id(tmp_path: Path) -> None:
