@@ -14,7 +14,7 @@ from models.ensemble import ModelEnsemble
 from models.prompting import prompt_token_ids
 from steering.controls import slot_for
 from steering.decoder import Decoding, SlotStep
-from steering.errors import CapacityError, PromptError
+from steering.errors import CapacityError, LoadError, PromptError
 from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
 
 
@@ -84,11 +84,12 @@ class Engine:
         Raises (before the first step):
             PromptError: the prompt and the answer do not fit into the context.
             BlendError: a dimension without a guide, or a negative weight without the plausibility mask.
-            CapacityError: memory has run out.
+            CapacityError: memory has run out (also later).
+            LoadError: a model returns NaN (also later).
         """
         slots = [slot_for(blend, self._units, request.sampling) for blend in request.blends]
         prompts = self._prompts(request)
-        with self._busy, _told_as_capacity_error():
+        with self._busy, _told_plainly():
             start = time.perf_counter()
             run = _Run(self, request, prompts, [_Growing(Detokenizer(self._loaded.tokenizer)) for _ in slots])
             scores = request.score_unguided and bool(self.guides)
@@ -192,8 +193,8 @@ class _Run:
         )
 
 
-class _told_as_capacity_error:  # noqa: N801 - reads as a statement
-    """Translate running out of memory into an error for a person."""
+class _told_plainly:  # noqa: N801 - reads as a statement
+    """Translate running out of memory, and models that return no numbers, into errors for a person."""
 
     def __enter__(self) -> None:
         return None
@@ -205,4 +206,9 @@ class _told_as_capacity_error:  # noqa: N801 - reads as a statement
         if out_of_memory:
             raise CapacityError(
                 "Memory ran out while answering.", hint="Shorten the prompt or the answer, or compare fewer blends."
+            ) from error
+        if isinstance(error, FloatingPointError):
+            raise LoadError(
+                f"The answers cannot go on: {error}.",
+                hint="Try --dtype float32; if it stays, the base model or a guide is damaged.",
             ) from error

@@ -98,6 +98,7 @@ def _add_sampling_options(generate: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=int, default=_DEFAULTS.max_new_tokens, help="most tokens an answer has"
     )
     sampling.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="the same seed replays the same text")
+    sampling.add_argument("--ignore-eos", action="store_true", help="go on to --max-new-tokens whatever the model says")
     sampling.add_argument(
         "--plausibility", type=float, help="keep tokens with at least this share of the base's top probability"
     )
@@ -148,6 +149,7 @@ def _sampling(arguments: argparse.Namespace) -> SamplingSettings:
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.seed,
         plausibility=arguments.plausibility,
+        stop_at_eos=not arguments.ignore_eos,
     )
 
 

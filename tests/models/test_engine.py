@@ -11,7 +11,7 @@ import torch
 from models.answers import ComparisonRequest, Progress
 from models.engine import Engine
 from models.ensemble import ModelBatch
-from steering.errors import BlendError, CapacityError, InputError, PromptError
+from steering.errors import BlendError, CapacityError, InputError, LoadError, PromptError
 from steering.types import Blend, FinishReason, Message, Role, SamplingSettings
 from tests.models.oracle import Oracle
 
@@ -141,6 +141,23 @@ def test_running_out_of_memory_is_said_plainly_and_the_next_run_works(
     with monkeypatch.context() as patched:
         patched.setattr(ModelBatch, "step", fail)
         with pytest.raises(CapacityError, match="Memory ran out"):
+            list(engine.compare(request()))
+    *_, last = engine.compare(request(3))
+    assert last.finished
+
+
+def test_a_model_that_returns_nan_is_said_plainly_and_the_next_run_works(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ModelBatch.step
+
+    def broken(self: ModelBatch, tokens: torch.Tensor) -> object:
+        logprobs = whole(self, tokens)
+        return replace(logprobs, base=logprobs.base * torch.nan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelBatch, "step", broken)
+        with pytest.raises(LoadError, match="NaN"):
             list(engine.compare(request()))
     *_, last = engine.compare(request(3))
     assert last.finished
