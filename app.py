@@ -1,6 +1,5 @@
 """Tiller's web application; `python app.py --help` explains its options. Hugging Face Spaces runs this file too."""
 
-import importlib
 import logging
 import os
 import sys
@@ -52,9 +51,6 @@ def serve(settings: Settings) -> None:
 
     with open_database(settings.database_url) as database:
         logger.info("judgements are kept in %s", database.url)
-        if os.environ.get("SPACES_ZERO_GPU"):
-            importlib.import_module("spaces")  # exists on ZeroGPU Spaces only; patches torch, so it comes before it
-
         from models.assembly import load_engine
         from ui.page import launch_page
 

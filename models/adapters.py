@@ -22,6 +22,9 @@ from steering.errors import LoadError
 # What LoRA can be asked to do beyond W + scaling · B A; a row delta would silently be another function.
 _UNSUPPORTED = ("use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
 
+# Other starts (PiSSA, OLoRA, CorDA, …) change the base weights too, which an adapter file does not hold.
+_HARMLESS_STARTS = ("gaussian", "eva", "orthogonal")
+
 
 @dataclass(frozen=True)
 class LoraWeights:
@@ -69,6 +72,8 @@ def _lora_config(folder: Path) -> LoraConfig:
             f"The adapter {folder} is of the kind {config.peft_type}; only LORA is supported.", hint="Use LoRA."
         )
     extra = [name for name in _UNSUPPORTED if getattr(config, name, None)]
+    if isinstance(config.init_lora_weights, str) and config.init_lora_weights not in _HARMLESS_STARTS:
+        extra.append(f"init_lora_weights={config.init_lora_weights!r}")
     if config.bias != "none":
         extra.append(f"bias={config.bias!r}")
     if extra:

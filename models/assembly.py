@@ -47,7 +47,9 @@ def load_engine(preset: Preset, *, device: str = "auto", dtype: str = "auto") ->
         disable_progress_bar()
     placement = choose_placement(device, dtype, preset.dtype)
     logger.info("Running on %s in %s: %s.", placement.device, _name(placement.dtype), placement.reason)
-    folder = fetch(preset.base)
+    with told_as_load_error(f"The model {preset.base.label}"):
+        folder = fetch(preset.base)
+        sha256 = hash_files(folder) if preset.base.folder else ""
     model, tokenizer = load_model(folder, placement), load_tokenizer(folder)
     guides = [_LoadedGuide(spec, placement) for spec in preset.guides]
     dimensions = tuple(guide.info.dimension for guide in guides)
@@ -61,7 +63,7 @@ def load_engine(preset: Preset, *, device: str = "auto", dtype: str = "auto") ->
     check_forward(ensemble)
     base = BaseInfo(
         id=preset.base.label,
-        revision=f"sha256:{hash_files(folder)}" if preset.base.folder else folder.name,
+        revision=f"sha256:{sha256}" if sha256 else folder.name,
         device=str(placement.device),
         dtype=_name(placement.dtype),
         context_length=min(lengths),
@@ -79,7 +81,9 @@ class _LoadedGuide:
 
     def __init__(self, spec: GuideSpec, placement: Placement) -> None:
         self.spec = spec
-        folder = fetch(spec.source)
+        with told_as_load_error(f"The guide {spec.source.label}"):
+            folder = fetch(spec.source)
+            sha256 = hash_files(folder)
         self.lora: LoraWeights | None = None
         self.model: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
@@ -89,7 +93,7 @@ class _LoadedGuide:
         else:
             self.model, self.tokenizer = load_model(folder, placement), load_tokenizer(folder)
         card = read_card(folder)
-        self.info = _guide_info(spec, card, hash_files(folder), "lora" if self.lora else "model")
+        self.info = _guide_info(spec, card, sha256, "lora" if self.lora else "model")
 
 
 def _guide_info(spec: GuideSpec, card: GuideCard, sha256: str, kind: str) -> GuideInfo:

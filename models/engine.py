@@ -1,5 +1,6 @@
 """The engine: a loaded base model with its guides, which answers comparisons."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from steering.controls import slot_for
 from steering.decoder import Decoding, SlotStep
 from steering.errors import CapacityError, LoadError, PromptError
 from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,12 @@ class Engine:
             if scores and run.has_unscored:
                 # the answers need not wait for what the guides make of them
                 yield run.progress()
-                run.score_unguided(decoding)
+                try:
+                    run.score_unguided(decoding)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    logger.warning("No memory was left for the guides to score the unguided answers.")
             yield run.progress(finished=True)
 
     def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
@@ -200,10 +208,7 @@ class _told_plainly:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-            isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        )
-        if out_of_memory:
+        if _is_out_of_memory(error):
             raise CapacityError(
                 "Memory ran out while answering.", hint="Shorten the prompt or the answer, or compare fewer blends."
             ) from error
@@ -212,3 +217,8 @@ class _told_plainly:  # noqa: N801 - reads as a statement
                 f"The answers cannot go on: {error}.",
                 hint="Try --dtype float32; if it stays, the base model or a guide is damaged.",
             ) from error
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    is_allocation = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return is_allocation or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 from models.cache import RowCache
 from steering.ensemble import Logprobs
 
+_SCORED_TOGETHER = 128
+
 
 class ForwardPass(Protocol):
     """Reads the tokens (R, T) placed in ``cache`` and returns logits (R, K, ≥V); the first ``n_base`` rows get no LoRA.
@@ -195,15 +197,21 @@ class ModelBatch:
             rows = list(range(int(group.has_base), int(group.has_base) + len(group.guides)))
             if not rows:
                 continue
-            logits = prefilled.logits[rows][:, None]
-            if len(response) > 1:
-                cache = prefilled.cache.copy_rows(rows, max(prefilled.cache.rows.lengths) + len(response) - 1)
-                after = group.forward(tokens[:-1].expand(len(rows), -1), cache, 0, keep=len(response) - 1)
-                logits = torch.cat([logits, after], dim=1)
-            logprobs = logits[..., : self.ensemble.vocabulary_size].float().log_softmax(dim=-1)
-            own = logprobs.gather(-1, tokens.expand(len(rows), -1)[..., None])[..., 0]
-            scores[list(group.guides)] = own.to(scores.device)
+            cache = prefilled.cache.copy_rows(rows, max(prefilled.cache.rows.lengths) + len(response))
+            own = [self._logprobs_of(prefilled.logits[rows][:, None], tokens[:1])]
+            # in pieces, so that a long answer over a large vocabulary needs no more memory than a short one
+            for piece, following in zip(
+                tokens[:-1].split(_SCORED_TOGETHER), tokens[1:].split(_SCORED_TOGETHER), strict=True
+            ):
+                logits = group.forward(piece.expand(len(rows), -1), cache, 0, keep=len(piece))
+                own.append(self._logprobs_of(logits, following))
+            scores[list(group.guides)] = torch.cat(own, dim=1).to(scores.device)
         return scores
+
+    def _logprobs_of(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Return (R, T) fp32: the log-probs that logits (R, T, ≥V) give to ``tokens`` (T,)."""
+        logprobs = logits[..., : self.ensemble.vocabulary_size].float().log_softmax(dim=-1)
+        return logprobs.gather(-1, tokens.expand(len(logits), -1)[..., None])[..., 0]
 
 
 def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:

@@ -121,7 +121,10 @@ class Settings:
             )
         if self.preset is None and self.config is None:
             object.__setattr__(self, "preset", DEFAULT_PRESET)
-        object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        try:
+            object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        except (OSError, RuntimeError) as error:
+            raise _unusable_home(self.home, error) from error
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{(self.home / DATABASE_FILE).as_posix()}")
         for setting in fields(self):
@@ -243,5 +246,13 @@ def _check_texts(settings: Settings) -> None:
             f"--root-path (TILLER_ROOT_PATH) is {settings.root_path!r}; it must start with / or be a full URL.",
             hint="Give the path the visitors' browsers see, such as /tiller.",
         )
-    if settings.home.exists() and not settings.home.is_dir():
+    try:
+        is_other = settings.home.exists() and not settings.home.is_dir()
+    except OSError as error:
+        raise _unusable_home(settings.home, error) from error
+    if is_other:
         raise SettingsError(f"--home (TILLER_HOME) is {settings.home}, which is not a folder.", hint="Name a folder.")
+
+
+def _unusable_home(home: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"--home (TILLER_HOME) is {home}, which cannot be used: {error}.", hint="Name another folder.")

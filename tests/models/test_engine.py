@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import models.ensemble
 from models.answers import ComparisonRequest, Progress
 from models.engine import Engine
 from models.ensemble import ModelBatch
@@ -161,6 +162,27 @@ def test_a_model_that_returns_nan_is_said_plainly_and_the_next_run_works(
             list(engine.compare(request()))
     *_, last = engine.compare(request(3))
     assert last.finished
+
+
+def test_answers_outlive_a_lack_of_memory_for_scoring_them(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: ModelBatch, response: list[int]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    *_, scored = engine.compare(request())
+    monkeypatch.setattr(ModelBatch, "score", fail)
+    *_, last = engine.compare(request())
+    assert last.finished
+    assert [answer.text for answer in last.answers()] == [answer.text for answer in scored.answers()]
+    assert last.answers()[0].guide_rewards == {}
+    assert last.answers()[1].guide_rewards != {}
+
+
+@pytest.mark.parametrize("n_together", [1, 4, 7])
+def test_scoring_in_pieces_is_scoring_at_once(engine: Engine, n_together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, whole = engine.compare(request(30))
+    monkeypatch.setattr(models.ensemble, "_SCORED_TOGETHER", n_together)
+    *_, pieces = engine.compare(request(30))
+    assert pieces.answers()[0].guide_rewards == pytest.approx(whole.answers()[0].guide_rewards, abs=1e-5)
 
 
 def test_an_unguided_answer_is_scored_by_the_guides_afterwards(
