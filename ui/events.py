@@ -38,7 +38,8 @@ def everything(page: SteerPage) -> list[Any]:
     """Every component a drawing may change."""
     ask, tokens, judgement = page.ask, page.tokens, page.judgement
     panes = [part for pane in page.panes.values() for part in (pane.answer, pane.metrics, pane.carry_on)]
-    drawn: list[Any] = [ask.conversation, ask.prompt, ask.stop, ask.message, page.status, page.difference, *panes]
+    drawn: list[Any] = [ask.conversation, ask.n_before, ask.prompt, ask.stop, ask.message, page.status]
+    drawn += [page.difference, *panes]
     drawn += [tokens.legend, *tokens.tables.values(), *judgement_outputs(page), *judgement.rows.values()]
     blend = [page.blend.preset, page.blend.allow_negative, *page.blend.sliders.values(), *page.blend.exponents.values()]
     return [*drawn, *blend, *page.sampling.inputs, judgement.comparison_id, page.browser_token]

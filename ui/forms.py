@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.answers import ComparisonRequest, GuideInfo
-from steering.errors import PromptError, SamplingError
+from steering.errors import InputError, PromptError, SamplingError
 from steering.types import MAX_SEED, Blend, Message, Role, SamplingSettings
 from storage.records import check_text
 from ui import wording
@@ -25,7 +25,10 @@ UNGUIDED = Blend()
 
 @dataclass(frozen=True)
 class SteerForm:
-    """The Steer page's inputs, unchecked: a number field may be empty, a seed is what was typed."""
+    """The Steer page's inputs, unchecked: a number field may be empty, a seed is what was typed.
+
+    ``n_before`` is how many messages the page shows as the conversation so far.
+    """
 
     prompt: str | None
     weights: Mapping[str, float | None]
@@ -35,6 +38,7 @@ class SteerForm:
     min_p: float | None
     max_new_tokens: float | None
     seed: str | None
+    n_before: float | None
 
 
 def blend_presets(guides: Sequence[GuideInfo]) -> dict[str, Mapping[str, float]]:
@@ -67,8 +71,11 @@ def to_request(form: SteerForm, conversation: Sequence[Message], settings: Setti
     """Check a form and word it as the comparison of the unguided with the guided answer.
 
     Raises:
-        InputError: an input is missing, out of range or too long; the message names it.
+        InputError: an input is missing, out of range or too long (the message names it), or the page shows another
+            conversation than the server has.
     """
+    if form.n_before != len(conversation):  # forgotten here while the page was away: answering would drop its turns
+        raise InputError(wording.PAGE_LOST, hint=wording.PAGE_LOST_HINT)
     messages = (*conversation, Message(Role.USER, _check_prompt(form.prompt, conversation, settings)))
     weights = {name: _number(wording.title_of(name), weight) for name, weight in form.weights.items()}
     guided = Blend({name: weight for name, weight in weights.items() if weight})

@@ -26,7 +26,9 @@ FORM = SteerForm(
     min_p=0.0,
     max_new_tokens=50,
     seed="7",
+    n_before=0,
 )
+NEXT_FORM = replace(FORM, prompt="And then?", n_before=2)  # a turn later
 ME = "me"
 TOKEN = new_browser_token()
 
@@ -305,7 +307,7 @@ def test_both_answers_of_the_next_comparison_share_the_answer_that_was_picked(
     first = run_to_end(actions)
     picked = first.left.text if side is Side.LEFT else first.right.text
     actions.carry_on(ME, id_of(first), side)
-    comparison = repository.get_comparison(id_of(run_to_end(actions, replace(FORM, prompt="And then?"))))
+    comparison = repository.get_comparison(id_of(run_to_end(actions, NEXT_FORM)))
     expected = (
         Message(Role.USER, "Say something."),
         Message(Role.ASSISTANT, picked),
@@ -315,6 +317,21 @@ def test_both_answers_of_the_next_comparison_share_the_answer_that_was_picked(
     actions.reset(ME)
     fresh = repository.get_comparison(id_of(run_to_end(actions)))
     assert len(fresh.left.messages) == 1
+
+
+def test_a_page_whose_conversation_was_forgotten_cannot_go_on_without_it(
+    actions: SteerActions, engine: ScriptedEngine, repository: FailingRepository
+) -> None:
+    actions.carry_on(ME, id_of(run_to_end(actions)), Side.RIGHT)
+    actions.sessions.close(ME)
+    with pytest.raises(InputError, match="connection to this session is gone"):
+        actions.ask(ME, NEXT_FORM)
+    with pytest.raises(InputError, match="connection to this session is gone"):
+        actions.follow(ME, NEXT_FORM)
+    assert list(actions.run(ME)) == []
+    assert (len(engine.requests), len(repository.comparisons)) == (1, 1)
+    actions.reset(ME)
+    assert run_to_end(actions).comparison is not None
 
 
 def test_a_reset_while_a_run_is_under_way_ends_with_what_the_session_shows_then(actions: SteerActions) -> None:
@@ -329,7 +346,7 @@ def test_a_reset_while_a_run_is_under_way_ends_with_what_the_session_shows_then(
 def test_a_link_restores_the_comparison_in_another_session_with_its_judgements(actions: SteerActions) -> None:
     first = run_to_end(actions)
     carried = actions.carry_on(ME, id_of(first), Side.RIGHT)
-    second = run_to_end(actions, replace(FORM, prompt="And then?"))
+    second = run_to_end(actions, NEXT_FORM)
     judge(actions, second, Choice.TIE, "helpfulness")
     restored = actions.restore("another tab", TOKEN, id_of(second))
     assert (restored.prompt, restored.conversation) == ("And then?", carried)

@@ -74,12 +74,12 @@ def test_a_bad_input_is_named_in_the_message(settings: Settings, changes: dict[s
 def test_the_conversation_counts_towards_the_length(settings: Settings) -> None:
     before = (Message(Role.USER, "x" * 50), Message(Role.ASSISTANT, "y" * 50))
     with pytest.raises(InputError, match="new conversation"):
-        to_request(FORM, before, settings)
+        to_request(replace(FORM, n_before=2), before, settings)
 
 
 def test_a_conversation_cannot_have_too_many_messages(settings: Settings) -> None:
     with pytest.raises(InputError, match=str(MAX_MESSAGES - 1)):
-        to_request(FORM, (Message(Role.USER, ""),) * MAX_MESSAGES, settings)
+        to_request(replace(FORM, n_before=MAX_MESSAGES), (Message(Role.USER, ""),) * MAX_MESSAGES, settings)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from ui.forms import DEFAULT_MAX_NEW_TOKENS, MAX_WEIGHT, WEIGHT_STEP, blend_pres
 
 @dataclass(frozen=True)
 class PromptControls:
-    """Where the conversation is shown and the next message is typed."""
+    """Where the conversation is shown and the next message is typed. ``n_before``, its length, is never seen."""
 
     conversation: gr.HTML
+    n_before: gr.Number
     prompt: gr.Textbox
     examples: tuple[gr.Button, ...]
     run: gr.Button
@@ -38,7 +39,7 @@ class BlendControls:
 
 @dataclass(frozen=True)
 class SamplingControls:
-    """How tokens are drawn, in the order of `SteerForm`'s last fields."""
+    """How tokens are drawn, in the order of `SteerForm`'s fields."""
 
     temperature: gr.Slider
     top_p: gr.Slider
@@ -75,7 +76,8 @@ def build_prompt(examples: Sequence[str]) -> PromptControls:
         buttons = tuple(gr.Button(text, size="sm", scale=0, elem_classes="example") for text in examples)
         new_conversation = gr.Button(wording.NEW_CONVERSATION, size="sm", scale=0, elem_id="new-conversation")
     message = gr.HTML(elem_id="message")
-    return PromptControls(conversation, prompt, buttons, run, stop, new_conversation, message)
+    n_before = gr.Number(0, precision=0, visible=False)
+    return PromptControls(conversation, n_before, prompt, buttons, run, stop, new_conversation, message)
 
 
 def build_blend(guides: Sequence[GuideInfo], live: bool) -> BlendControls:

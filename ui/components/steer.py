@@ -51,8 +51,8 @@ class SteerPage:
 
     @property
     def form(self) -> list[gr.components.Component]:
-        """What a run is made from: the message, the weights, then the sampling settings."""
-        return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs]
+        """What a run is made from: the message, the weights, the sampling settings, then how much came before."""
+        return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs, self.ask.n_before]
 
     @property
     def view(self) -> list[gr.components.Component]:

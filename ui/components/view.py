@@ -132,7 +132,8 @@ class SteerView:
 
     def conversation(self, messages: Sequence[Message]) -> Updates:
         """The turns so far."""
-        return {self.page.ask.conversation: gr.update(value=markup.conversation(messages), visible=bool(messages))}
+        shown = gr.update(value=markup.conversation(messages), visible=bool(messages))
+        return {self.page.ask.conversation: shown, self.page.ask.n_before: len(messages)}
 
     def restored(self, restored: Restored) -> Updates:
         """The inputs as they were when a linked comparison was made."""
