@@ -163,6 +163,7 @@ def test_a_unit_that_cannot_scale_a_weight_is_refused(tiny_folder: Folder, unit:
     ("changes", "words"),
     [
         ({"use_dora": True}, "use_dora"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
         ({"bias": "all"}, "bias='all'"),
         ({"lora_bias": True}, "lora_bias"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),

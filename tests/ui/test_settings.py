@@ -209,3 +209,9 @@ def test_a_database_that_cannot_be_opened_ends_the_application_with_one_sentence
     assert done.returncode == 1
     assert done.stderr.startswith("tiller: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("home", ["~nosuchuser/tiller", "x" * 300])
+def test_a_home_that_no_system_could_have_is_refused(home: str) -> None:
+    with pytest.raises(SettingsError, match="--home"):
+        parse_settings(["--home", home], {})
