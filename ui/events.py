@@ -67,10 +67,12 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
         "concurrency_limit": 1,
         "api_visibility": "private",
     }
+    # While one such run is in the queue the next waits in the browser, so a moving slider does not fill the queue.
+    run_live = run | {"trigger_mode": "always_last"}
     pressed = [ask.run.click, ask.prompt.submit, sampling.seed.submit]
     gr.on(pressed, handlers.ask, page.form, asked, **AT_ONCE).then(**run)
     moving = [*blend.sliders.values(), sampling.temperature, sampling.top_p, sampling.min_p, sampling.max_new_tokens]
-    gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run)
+    gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run_live)
     sliders = list(blend.sliders.values())
     weighed = [*sliders, *blend.exponents.values(), blend.preset, blend.allow_negative]
     changes = [
@@ -80,7 +82,7 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
         *(example.click(None, None, ask.prompt, js=_says(example.value)) for example in ask.examples),
     ]
     for change in changes:
-        change.then(**follow).then(**run)
+        change.then(**follow).then(**run_live)
     ask.stop.click(handlers.stop, None, [ask.message, page.status, ask.stop], **AT_ONCE)
 
 

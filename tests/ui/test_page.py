@@ -44,6 +44,17 @@ def test_all_events_of_the_model_share_one_concurrency_id(tmp_path: Path) -> Non
     assert {(event.concurrency_id, event.concurrency_limit) for event in runs} == {("model", 1)}
 
 
+def test_runs_that_follow_an_input_do_not_pile_up_in_the_queue(tmp_path: Path) -> None:
+    blocks = made(build_page, tmp_path)
+    events = list(blocks.fns.values())
+    after = {event._id: event.trigger_after for event in events}
+    names = {event._id: event.name for event in events}
+    runs = [event for event in events if event.name == "run"]
+    following = [event for event in runs if names[after[event._id]] == "follow"]
+    assert len(following) >= 4
+    assert {event.trigger_mode for event in following} == {"always_last"}
+
+
 def test_no_event_is_offered_as_an_api(tmp_path: Path) -> None:
     served = [event for event in made(build_page, tmp_path).fns.values() if event.fn is not None]
     assert {event.api_visibility for event in served if event.name != "closed"} == {"private"}
