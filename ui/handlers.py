@@ -13,9 +13,9 @@ from ui import wording
 from ui.actions import SteerActions
 from ui.components import markup
 from ui.components.steer import SteerPage
-from ui.components.view import SteerView, TokenView, Updates
+from ui.components.view import SteerView, Updates
 from ui.forms import SteerForm, blend_presets, draw_seed, preset_named
-from ui.sessions import check_origin, check_session_id
+from ui.sessions import TokenView, check_origin, check_session_id
 
 logger = logging.getLogger(__name__)
 Handler = Callable[..., Updates]
@@ -88,15 +88,18 @@ class SteerHandlers:
     def run(self, request: gr.Request, colour: str, show_table: bool) -> Iterator[Updates]:
         """Stream the newest request's answers."""
         session = self.actions.sessions.get(session_id := own_session(request))
-        view = TokenView(colour or "", show_table)
+        at_start = TokenView(colour or "", show_table)
         yield self._nothing()  # Gradio empties every output of a generator that ends without a word
         try:
             for result in self.actions.run(session_id):
                 is_writing = result is not None and result.comparison is None
-                yield self.view.writing(result) if result and is_writing else self.view.settled(session, view)
+                if result and is_writing:
+                    yield self.view.writing(result)
+                else:
+                    yield self.view.settled(session, session.view or at_start)
         except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
             told = {self.page.ask.message: markup.message(words_for(error))}
-            yield self.view.settled(session, view) | told
+            yield self.view.settled(session, session.view or at_start) | told
 
     @told_on_page
     def stop(self, request: gr.Request) -> Updates:
@@ -130,9 +133,11 @@ class SteerHandlers:
     def show_tokens(self, request: gr.Request, colour: str, show_table: bool) -> Updates:
         """Colours or tables were switched; answers still being written take the switch when they end."""
         session = self.actions.sessions.get(own_session(request))
-        if session.running is not None:
-            return self._nothing()
-        return self.view.tokens(session.result, TokenView(colour or "", show_table))
+        with session.lock:
+            session.view = TokenView(colour or "", show_table)
+            if session.running is not None:
+                return self._nothing()
+            return self.view.tokens(session.result, session.view)
 
     @told_on_page
     def judge(self, dimension: str, request: gr.Request, token: str, comparison_id: str, choice: str) -> Updates:

@@ -75,13 +75,21 @@ class Logged:
     revision: int
 
 
+@dataclass(frozen=True)
+class TokenView:
+    """How the tokens are shown: coloured by a guide (empty: not at all), and whether the tables are open."""
+
+    colour: str
+    show_table: bool
+
+
 @dataclass
 class Session:
     """An open page. Everything is read and changed under ``lock``.
 
     ``newest`` counts what was asked: a run whose number is not the newest is superseded. ``asked`` is the newest
     request, and ``waiting`` the same until a run takes it. ``running`` and ``stopping`` are the numbers of the run
-    under way and of the one to stop.
+    under way and of the one to stop. ``view`` is what was last switched; None before the first switch.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -94,6 +102,7 @@ class Session:
     result: Result | None = None
     chosen: dict[str, Chosen] = field(default_factory=dict)
     log: dict[tuple[str, str], Logged] = field(default_factory=dict)
+    view: TokenView | None = None
 
     def ask(self, request: ComparisonRequest) -> None:
         """Make this the newest request; a run under way is superseded."""

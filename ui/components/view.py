@@ -13,18 +13,10 @@ from ui.components import markup
 from ui.components.controls import exponent_line
 from ui.components.steer import SteerPage
 from ui.forms import MAX_WEIGHT, preset_named
-from ui.sessions import Response, Result, Session
+from ui.sessions import Response, Result, Session, TokenView
 from ui.tokens import first_difference, token_name, token_rows
 
 Updates = dict[gr.components.Component | gr.blocks.Block, Any]
-
-
-@dataclass(frozen=True)
-class TokenView:
-    """How the tokens are shown: coloured by a guide (empty: not at all), and whether the tables are open."""
-
-    colour: str
-    show_table: bool
 
 
 @dataclass(frozen=True)
