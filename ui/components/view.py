@@ -44,16 +44,17 @@ class SteerView:
 
     def settled(self, session: Session, view: TokenView) -> Updates:
         """What the session shows when nothing runs: the finished answers, or empty panes."""
-        result = session.result
-        updates = self.tokens(result, view) | self.judgement(session) | self.choices(session)
-        updates[self.page.ask.stop] = gr.update(interactive=False)
-        if result is None or result.comparison is None:
-            return updates | self._closed(wording.READY)
-        is_stopped = any(response.finish_reason == "stopped" for _, response in _sides(result))
-        updates |= {pane.carry_on: gr.update(interactive=True) for pane in self.page.panes.values()}
-        updates[self.page.status] = markup.status(wording.STOPPED if is_stopped else wording.FINISHED)
-        updates[self.page.judgement.comparison_id] = result.comparison.id
-        return updates
+        with session.lock:
+            result = session.result
+            updates = self.tokens(result, view) | self.judgement(session) | self.choices(session)
+            updates[self.page.ask.stop] = gr.update(interactive=False)
+            if result is None or result.comparison is None:
+                return updates | self._closed(wording.READY)
+            is_stopped = any(response.finish_reason == "stopped" for _, response in _sides(result))
+            updates |= {pane.carry_on: gr.update(interactive=True) for pane in self.page.panes.values()}
+            updates[self.page.status] = markup.status(wording.STOPPED if is_stopped else wording.FINISHED)
+            updates[self.page.judgement.comparison_id] = result.comparison.id
+            return updates
 
     def tokens(self, result: Result | None, view: TokenView) -> Updates:
         """Both answers, plain or coloured, with their numbers, the first difference, the legend and the tables."""
@@ -90,37 +91,39 @@ class SteerView:
 
     def choices(self, session: Session) -> Updates:
         """The choices made of what is shown, open for more where the answers have ended."""
-        is_open = session.result is not None and session.result.comparison is not None
-        return {
-            row: gr.update(
-                value=str(session.chosen[dimension].choice) if dimension in session.chosen else None,
-                interactive=is_open,
-            )
-            for dimension, row in self.page.judgement.rows.items()
-        }
+        with session.lock:
+            is_open = session.result is not None and session.result.comparison is not None
+            return {
+                row: gr.update(
+                    value=str(session.chosen[dimension].choice) if dimension in session.chosen else None,
+                    interactive=is_open,
+                )
+                for dimension, row in self.page.judgement.rows.items()
+            }
 
     def judgement(self, session: Session) -> Updates:
         """What is saved and what is not, the link, and the session's list."""
-        judgement, result, log = self.page.judgement, session.result, list(session.log.values())
-        is_open = result is not None and result.comparison is not None
-        failure = result.failure if result is not None else ""
-        is_unsaved = bool(failure) or any(chosen.revision is None for chosen in session.chosen.values())
-        saved = markup.choices(session.chosen, self.actions.dimensions)
-        if failure and not session.chosen:
-            saved = markup.message(wording.COMPARISON_NOT_SAVED.format(reason=failure))
-        elif not session.chosen:
-            saved = markup.note(wording.JUDGE_NOW if is_open else wording.JUDGE_AFTER)
-        is_linked = result is not None and result.comparison is not None and not failure
-        link = markup.link(result.comparison.id) if result and result.comparison and is_linked else ""
-        return {
-            judgement.saved: saved,
-            judgement.retry: gr.update(visible=is_unsaved),
-            judgement.link: link or markup.note(wording.NO_LINK),
-            judgement.copy_link: gr.update(interactive=is_linked),
-            judgement.copied: "",
-            self.page.session.log: markup.judgements(log),
-            self.page.session.accordion: gr.update(label=wording.JUDGEMENTS.format(count=len(log))),
-        }
+        with session.lock:
+            judgement, result, log = self.page.judgement, session.result, list(session.log.values())
+            is_open = result is not None and result.comparison is not None
+            failure = result.failure if result is not None else ""
+            is_unsaved = bool(failure) or any(chosen.revision is None for chosen in session.chosen.values())
+            saved = markup.choices(session.chosen, self.actions.dimensions)
+            if failure and not session.chosen:
+                saved = markup.message(wording.COMPARISON_NOT_SAVED.format(reason=failure))
+            elif not session.chosen:
+                saved = markup.note(wording.JUDGE_NOW if is_open else wording.JUDGE_AFTER)
+            is_linked = result is not None and result.comparison is not None and not failure
+            link = markup.link(result.comparison.id) if result and result.comparison and is_linked else ""
+            return {
+                judgement.saved: saved,
+                judgement.retry: gr.update(visible=is_unsaved),
+                judgement.link: link or markup.note(wording.NO_LINK),
+                judgement.copy_link: gr.update(interactive=is_linked),
+                judgement.copied: "",
+                self.page.session.log: markup.judgements(log),
+                self.page.session.accordion: gr.update(label=wording.JUDGEMENTS.format(count=len(log))),
+            }
 
     def conversation(self, messages: Sequence[Message]) -> Updates:
         """The turns so far."""
