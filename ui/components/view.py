@@ -178,8 +178,9 @@ def _difference(result: Result, pieces: Mapping[Side, Sequence[str]], position: 
         return wording.NO_DIFFERENCE
     names = {}
     for side, response in _sides(result):
-        is_over = position >= len(pieces[side])
-        names[side.value] = (
-            wording.END_OF_ANSWER if is_over else token_name(pieces[side][position], response.token_ids[position])
-        )
+        if position >= len(response.token_ids):
+            names[side.value] = wording.END_OF_ANSWER
+        else:  # tokens of other models cannot be spelt; they are named by their ids
+            piece = pieces[side][position] if pieces[side] else ""
+            names[side.value] = token_name(piece, response.token_ids[position])
     return wording.FIRST_DIFFERENCE.format(position=position + 1, **names)
