@@ -167,7 +167,8 @@ class SteerActions:
         """Stop what the session runs or waits for, keeping what is written; whether there was anything to stop."""
         session = self.sessions.get(session_id)
         with session.lock:
-            was_waiting, session.waiting = session.waiting is not None, None
+            if was_waiting := session.waiting is not None:
+                session.asked = session.waiting = None
             session.stopping = session.running
             return was_waiting or session.running is not None
 

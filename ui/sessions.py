@@ -147,9 +147,14 @@ class Session:
 
     @contextmanager
     def run_ends(self, number: int) -> Iterator[None]:
-        """Mark the run as over, however it ends."""
+        """Mark the run as over, however it ends; what did not end well may be asked again."""
         try:
             yield
+        except BaseException:
+            with self.lock:
+                if self.newest == number:
+                    self.asked = None
+            raise
         finally:
             with self.lock:
                 if self.running == number:

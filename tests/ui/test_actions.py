@@ -136,6 +136,23 @@ def test_a_page_that_follows_does_not_ask_the_same_twice(actions: SteerActions) 
     assert actions.follow(ME, FORM)
 
 
+def test_a_page_that_follows_asks_again_for_what_failed_or_was_withdrawn(
+    actions: SteerActions, engine: ScriptedEngine
+) -> None:
+    engine.error = PromptError("The prompt has 2000 tokens; 800 fit.")
+    assert actions.follow(ME, FORM)
+    with pytest.raises(PromptError):
+        list(actions.run(ME))
+    engine.error = None
+    assert actions.follow(ME, FORM)
+    assert actions.stop(ME)
+    assert actions.follow(ME, FORM)
+    reports = actions.run(ME)
+    next(reports)
+    reports.close()
+    assert actions.follow(ME, FORM)
+
+
 def test_stopping_keeps_and_stores_what_is_written(
     actions: SteerActions, engine: ScriptedEngine, repository: FailingRepository
 ) -> None:
