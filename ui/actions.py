@@ -273,8 +273,12 @@ class SteerActions:
         if not is_id(comparison_id):
             raise NotFoundError("It has no valid id.", hint="Check that the whole link was copied.")
         comparison = self._repository.get_comparison(comparison_id)
-        annotator = self._repository.annotator(self._key_hash(token))
-        judged = self._repository.judgements_of(comparison.id, annotator.id)
+        try:  # making an annotator writes, and a database that can only be read still shows what it has
+            annotator = self._repository.annotator(self._key_hash(token))
+            judged = self._repository.judgements_of(comparison.id, annotator.id)
+        except StorageError as error:
+            logger.warning("comparison %s is shown without its choices: %s", comparison.id, error)
+            judged = ()
         session = self.sessions.get(session_id)
         left, right = comparison.left, comparison.right
         with session.lock:

@@ -9,7 +9,7 @@ import pytest
 
 from steering.errors import InputError, NotFoundError, PromptError, StorageError
 from steering.types import Choice, FinishReason, Message, Role, Side
-from storage.records import OVERALL, Comparison, Judgement, JudgementInput
+from storage.records import OVERALL, Annotator, Comparison, Judgement, JudgementInput
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
 from ui.actions import SteerActions
@@ -45,6 +45,10 @@ class FailingRepository(InMemoryRepository):
     def record_judgement(self, judgement: JudgementInput) -> Judgement:
         self._check()
         return super().record_judgement(judgement)
+
+    def annotator(self, key_hash: str, display_name: str = "") -> Annotator:
+        self._check()
+        return super().annotator(key_hash, display_name)
 
     def _check(self) -> None:
         if self.fails:
@@ -378,6 +382,17 @@ def test_a_link_restores_the_comparison_in_another_session_with_its_judgements(a
     assert {dimension: held.choice for dimension, held in chosen.items()} == {"helpfulness": Choice.TIE}
     actions.judge("another tab", TOKEN, id_of(second), "helpfulness", "left")
     assert actions.sessions.get("another tab").chosen["helpfulness"].revision == 2
+
+
+def test_a_link_opens_without_its_choices_where_nothing_can_be_written(
+    actions: SteerActions, repository: FailingRepository
+) -> None:
+    result = run_to_end(actions)
+    judge(actions, result, Choice.LEFT)
+    repository.fails = True
+    restored = actions.restore("another tab", TOKEN, id_of(result))
+    assert restored.result.right.text == result.right.text
+    assert actions.sessions.get("another tab").chosen == {}
 
 
 def test_a_link_to_answers_of_other_models_says_so(
