@@ -19,6 +19,7 @@ from ui.settings import Settings
 from ui.theme import build_theme, head, style_sheet
 
 POLL_SECONDS = 0.2
+MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of any size from anybody
 LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -
             ssr_mode=False,
             run_history=False,
             enable_monitoring=False,
+            max_file_size=MAX_UPLOAD,
             footer_links=["settings"],
             theme=build_theme(),
             css=style_sheet(),

@@ -91,7 +91,7 @@ def test_another_sites_page_can_change_nothing(serve: Serve, scripted: ScriptedE
     with urllib.request.urlopen(f"{url}config") as answer:
         dependencies = json.load(answer)["dependencies"]
     ask = next(entry for entry in dependencies if entry["api_name"] == "ask")
-    body = {"data": ["hi", 1, 1, 0.7, 0.95, 0, 0, 50, "0"], "fn_index": ask["id"], "session_hash": "stranger"}
+    body = {"data": ["hi", 1, 1, 0.7, 0.95, 0, 0, 50, "0", 0], "fn_index": ask["id"], "session_hash": "stranger"}
     headers = {"Content-Type": "application/json"}
 
     def told(**more: str) -> str:
@@ -133,3 +133,20 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
     )
     assert wide == []
     here.check_harmless()
+
+
+def test_nobody_can_fill_the_disk_with_uploads(
+    serve: Serve, visit: Callable[..., Visit], scripted: ScriptedEngine
+) -> None:
+    here = visit(serve(scripted)[0])
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+        + b"a" * 5000
+        + b"\r\n--x--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    asked = urllib.request.Request(here.url + "gradio_api/upload", body, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked)
+    refused.value.close()
+    assert refused.value.code == 413
