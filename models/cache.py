@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 # Attention reads the cache up to the longest row, rounded up to this many positions, so that its cost follows the real
 # length while the number of different shapes stays small.
-BUCKET = 64
+BUCKET = 16
 
 
 class RowLayer(CacheLayerMixin):
