@@ -200,10 +200,10 @@ class ModelBatch:
             cache = prefilled.cache.copy_rows(rows, max(prefilled.cache.rows.lengths) + len(response))
             own = [self._logprobs_of(prefilled.logits[rows][:, None], tokens[:1])]
             # in pieces, so that a long answer over a large vocabulary needs no more memory than a short one
-            for piece, following in zip(
-                tokens[:-1].split(_SCORED_TOGETHER), tokens[1:].split(_SCORED_TOGETHER), strict=True
-            ):
-                logits = group.forward(piece.expand(len(rows), -1), cache, 0, keep=len(piece))
+            for start in range(1, len(response), _SCORED_TOGETHER):
+                following = tokens[start : start + _SCORED_TOGETHER]
+                read = tokens[start - 1 : start - 1 + len(following)]
+                logits = group.forward(read.expand(len(rows), -1), cache, 0, keep=len(read))
                 own.append(self._logprobs_of(logits, following))
             scores[list(group.guides)] = torch.cat(own, dim=1).to(scores.device)
         return scores

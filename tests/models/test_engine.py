@@ -202,3 +202,11 @@ def test_an_unguided_answer_is_scored_by_the_guides_afterwards(
 def test_without_guides_an_engine_answers_unguided(tiny_engine: Engines) -> None:
     *_, last = tiny_engine("gpt2").compare(request(5, Blend()))
     assert last.answers()[0].guide_rewards == {}
+
+
+def test_an_answer_of_one_token_is_scored_too(engine: Engine) -> None:
+    """Scoring in pieces once read an empty piece after the only token and failed, after the answer was shown."""
+    *_, last = engine.compare(request(1))
+    *_, longer = engine.compare(request(2))
+    for one, two in zip(last.answers(), longer.answers(), strict=True):
+        assert one.steps[0].guide_logprobs == pytest.approx(dict(two.steps[0].guide_logprobs), abs=1e-4)
