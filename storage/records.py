@@ -1,16 +1,16 @@
 """What is kept: generations, comparisons, annotators and judgements; frozen values checked when they are made."""
 
-import math
 import re
 import reprlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from steering.errors import InputError
 from steering.types import Blend, Choice, FinishReason, Message, SamplingSettings
+from storage.checks import check_finite, check_not_nan, check_time, check_whole
 
 OVERALL = "overall"
 """The dimension of a judgement that is about the whole answer."""
@@ -25,9 +25,21 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ComparisonKind(StrEnum):
-    """How the two responses of a comparison came about: STEER shows unguided on the left and guided on the right."""
+    """How the two responses of a comparison came about.
+
+    STEER shows unguided on the left and guided on the right. STUDY is judged blind in a study, where each annotator
+    sees the sides in an order of their own.
+    """
 
     STEER = "steer"
+    STUDY = "study"
+
+
+class Strength(StrEnum):
+    """How much better the chosen response is; only with a choice of one side."""
+
+    SLIGHTLY = "slightly"
+    CLEARLY = "clearly"
 
 
 def new_id() -> str:
@@ -63,9 +75,9 @@ class GuideRecord:
         check_text("guide id", self.id, 1, MAX_LABEL_CHARS)
         check_text("dimension", self.dimension, 1, MAX_NAME_CHARS)
         check_text("sha256 of a guide", self.sha256, 1, MAX_NAME_CHARS)
-        _check_finite("unit of a guide", self.unit)
+        check_finite("unit of a guide", self.unit)
         if self.version is not None:
-            _check_whole("version of a guide", self.version, 0, MAX_TOKEN_ID)
+            check_whole("version of a guide", self.version, 0, MAX_TOKEN_ID)
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ class Generation:
     ``exponents``, ``guide_rewards`` and the weights of ``blend`` are by dimension and name only ``guides``' dimensions.
     ``guide_rewards`` are mean log-probs per token and ``kl_per_token`` is mean KL(mixed ‖ base), both in nats; they may
     be infinite where a model gives a token no probability. ``seconds`` is wall time. ``created_at`` is in UTC.
+    ``text_removed_at`` is set when prompt and response were deleted: they are then empty.
 
     Raises:
         InputError: a value is outside what can be stored; the message names it and what is allowed.
@@ -96,9 +109,10 @@ class Generation:
     kl_per_token: float | None = None
     guide_rewards: Mapping[str, float] = field(default_factory=dict)
     created_at: datetime = field(default_factory=utc_now)
+    text_removed_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        _check_id("id of a generation", self.id)
+        check_id("id of a generation", self.id)
         for message in self.messages:
             check_text("message", message.content, nul_allowed=True)
         check_text("response", self.text, nul_allowed=True)
@@ -106,11 +120,11 @@ class Generation:
         check_text("base revision", self.base_revision, 0, MAX_LABEL_CHARS)
         self._check_dimensions()
         for token_id in (*self.prompt_token_ids, *self.token_ids):
-            _check_whole("token id", token_id, 0, MAX_TOKEN_ID)
-        _check_finite("seconds", self.seconds, low=0.0)
+            check_whole("token id", token_id, 0, MAX_TOKEN_ID)
+        check_finite("seconds", self.seconds, low=0.0)
         if self.kl_per_token is not None:
-            _check_not_nan("KL per token", self.kl_per_token)
-        _check_time(self.created_at)
+            check_not_nan("KL per token", self.kl_per_token)
+        check_time(self.created_at)
 
     def _check_dimensions(self) -> None:
         dimensions = [guide.dimension for guide in self.guides]
@@ -122,7 +136,7 @@ class Generation:
         named = (("weight", self.blend.weights), ("exponent", self.exponents), ("reward", self.guide_rewards))
         for what, values in named:
             for dimension, value in values.items():
-                _check_not_nan(f"{what} of {dimension!r}", value)
+                check_not_nan(f"{what} of {dimension!r}", value)
                 if dimension not in dimensions:
                     raise InputError(
                         f"There is a {what} for {dimension!r}, but the guides are: {', '.join(dimensions) or 'none'}.",
@@ -148,8 +162,8 @@ class Comparison:
     created_at: datetime = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
-        _check_id("id of a comparison", self.id)
-        _check_time(self.created_at)
+        check_id("id of a comparison", self.id)
+        check_time(self.created_at)
         if self.left.id == self.right.id:
             raise InputError(
                 f"Both sides of the comparison are generation {self.left.id}.", hint="Give each answer its own id."
@@ -158,12 +172,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Annotator:
-    """A person who judges; known by the hash of a key, never by the key itself."""
+    """A person who judges; known by the hash of a key, never by the key itself.
+
+    When their data was deleted, ``deleted_at`` is set and nothing else is left of name, key and group.
+    """
 
     id: str
     display_name: str
     key_hash: str
     created_at: datetime
+    group: str = ""
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -180,18 +199,23 @@ class JudgementInput:
     choice: Choice
     client_key: str
     reason: str = ""
+    strength: Strength | None = None
 
     def __post_init__(self) -> None:
-        _check_id("id of a comparison", self.comparison_id)
-        _check_id("id of an annotator", self.annotator_id)
+        check_id("id of a comparison", self.comparison_id)
+        check_id("id of an annotator", self.annotator_id)
         check_text("dimension", self.dimension, 1, MAX_NAME_CHARS)
         check_text("client key", self.client_key, 1, MAX_NAME_CHARS)
         check_text("reason", self.reason, 0, MAX_REASON_CHARS)
+        check_strength(self.choice, self.strength)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A stored judgement; ``revision`` counts from 1 and the highest of a (comparison, dimension, annotator) holds."""
+    """A stored judgement; ``revision`` counts from 1 and the highest of a (comparison, dimension, annotator) holds.
+
+    None holds once the highest was withdrawn, until there is another.
+    """
 
     id: str
     comparison_id: str
@@ -202,6 +226,21 @@ class Judgement:
     reason: str
     revision: int
     judged_at: datetime
+    strength: Strength | None = None
+    withdrawn_at: datetime | None = None
+
+
+def check_strength(choice: Choice, strength: Strength | None) -> None:
+    """Refuse a strength where no side was chosen.
+
+    Raises:
+        InputError: there is one.
+    """
+    if strength is not None and choice not in (Choice.LEFT, Choice.RIGHT):
+        raise InputError(
+            f"The choice {choice.value} cannot be {strength.value} better.",
+            hint="Leave the strength out unless one side is better.",
+        )
 
 
 def check_text(name: str, value: str, low: int = 0, high: int | None = None, *, nul_allowed: bool = False) -> None:
@@ -226,33 +265,14 @@ def check_text(name: str, value: str, low: int = 0, high: int | None = None, *, 
         )
 
 
-def _check_id(name: str, value: str) -> None:
+def check_id(name: str, value: str) -> None:
+    """Refuse a text that has not the form of an id.
+
+    Raises:
+        InputError: it has not.
+    """
     if not is_id(value):
         raise InputError(
             f"The {name} is {reprlib.repr(value)}; it must be 32 lowercase hexadecimal digits.",
             hint="Make it with new_id().",
         )
-
-
-def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(
-            f"A {name} is {reprlib.repr(value)}; it must be a whole number from {low} to {high}.",
-            hint=f"Correct the {name}.",
-        )
-
-
-def _check_finite(name: str, value: float, *, low: float = -math.inf) -> None:
-    if not math.isfinite(value) or value < low:
-        allowed = "a finite number" if low == -math.inf else f"a finite number, {low:g} or more"
-        raise InputError(f"The {name} is {value!r}; it must be {allowed}.", hint=f"Correct the {name}.")
-
-
-def _check_not_nan(name: str, value: float) -> None:
-    if math.isnan(value):
-        raise InputError(f"The {name} is not a number (NaN).", hint=f"Leave out a {name} that is not known.")
-
-
-def _check_time(value: datetime) -> None:
-    if value.utcoffset() != timedelta(0):
-        raise InputError(f"The time {value!r} is not in UTC.", hint="Use utc_now().")

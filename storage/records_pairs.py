@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from steering.errors import InputError
 from steering.types import Blend, Choice, Message, Role
-from storage.records import MAX_LABEL_CHARS, check_text
+from storage.records import MAX_LABEL_CHARS, Strength, check_text
 
 
 class CanonicalSide(StrEnum):
@@ -34,13 +34,6 @@ class Outcome(StrEnum):
     TIE = "tie"
     BOTH_BAD = "both_bad"
     SKIP = "skip"
-
-
-class Strength(StrEnum):
-    """How much better the chosen response is; only with a choice of one side."""
-
-    SLIGHTLY = "slightly"
-    CLEARLY = "clearly"
 
 
 def outcome_of(choice: Choice, shown_left: CanonicalSide) -> Outcome:
@@ -85,10 +78,10 @@ class NamedBlend:
 class JudgedPair:
     """One judgement that holds, with everything results and exports need.
 
-    ``study_id`` is None and ``study`` empty for a judgement of the Steer page. ``n_tokens_a`` and ``n_tokens_b`` are the
-    lengths of the responses in tokens. ``shown_left`` is the response this annotator saw on the left. ``gold_answer``
-    is what the study says is right in this dimension; None where it says nothing. ``repeat_of`` is the id of the
-    comparison of which this one is the repetition. ``messages`` and the responses are empty when they were not asked
+    ``study_id`` is None and ``study`` empty for a judgement of the Steer page. ``n_tokens_a`` and ``n_tokens_b`` are
+    the lengths of the responses in tokens. ``shown_left`` is the response this annotator saw on the left.
+    ``gold_answer`` is what the study says is right in this dimension; None where it says nothing. ``repeat_of`` is the
+    id of the comparison of which this one is the repetition. ``messages`` and the responses are empty when they were not asked
     for. ``judged_at`` is in UTC.
     """
 
