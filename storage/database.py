@@ -204,12 +204,40 @@ def _settle_schema(database: Database, *, migrate: bool) -> None:
         return
     if database.engine.dialect.name == "sqlite":
         _turn_wal_on(database)
+    with database.reading() as session:
+        current = schema.is_current(session.connection(), database.url)
+    if not current:
+        _upgrade(database)
     with database.writing() as session:
-        connection = session.connection()
-        if not schema.is_current(connection, database.url):
-            schema.upgrade(connection)
         # Changes nothing, but fails where writing would: SQLite lets BEGIN IMMEDIATE pass on a read-only file.
-        connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE version_num = ''"))
+        session.execute(text("UPDATE alembic_version SET version_num = version_num WHERE version_num = ''"))
+
+
+def _upgrade(database: Database) -> None:
+    """Bring the schema up to date in one transaction.
+
+    On SQLite with foreign keys off, which only works before it begins: a migration that has to copy a table could not
+    drop the old one (https://www.sqlite.org/lang_altertable.html, section 7). What they guard is checked at the end.
+    """
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    engine = database.engine.execution_options(**{_BEGIN: ""}) if is_sqlite else database.engine
+    with translated(database.url), engine.connect() as connection:
+        if is_sqlite:
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            # Asked again under the lock: another program may have done it meanwhile.
+            if not schema.is_current(connection, database.url):
+                schema.upgrade(connection)
+            if is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                raise StorageError(
+                    f"The records of {database.url} do not fit together, so its schema was not changed.",
+                    hint=f"See what `python -m storage check {database.url}` says of a copy, or use a backup.",
+                )
+            connection.commit()
+        finally:
+            # Never back to the pool with foreign keys off.
+            connection.invalidate()
 
 
 def _turn_wal_on(database: Database) -> None:

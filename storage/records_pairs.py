@@ -81,8 +81,8 @@ class JudgedPair:
     ``study_id`` is None and ``study`` empty for a judgement of the Steer page. ``n_tokens_a`` and ``n_tokens_b`` are
     the lengths of the responses in tokens. ``shown_left`` is the response this annotator saw on the left.
     ``gold_answer`` is what the study says is right in this dimension; None where it says nothing. ``repeat_of`` is the
-    id of the comparison of which this one is the repetition. ``messages`` and the responses are empty when they were not asked
-    for. ``judged_at`` is in UTC.
+    id of the comparison of which this one is the repetition. ``messages`` and the responses are empty when they were
+    not asked for. ``judged_at`` is in UTC.
     """
 
     judgement_id: str

@@ -1,12 +1,12 @@
 """Records to rows and back. What comes back is checked as if a person had sent it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from steering.errors import InputError, StorageError
 from steering.types import Blend, Choice, FinishReason, Message, Role, SamplingSettings
-from storage.records import Annotator, Comparison, ComparisonKind, Generation, GuideRecord, Judgement
+from storage.records import Annotator, Comparison, ComparisonKind, Generation, GuideRecord, Judgement, Strength
 from storage.tables import AnnotatorRow, ComparisonRow, GenerationGuideRow, GenerationRow, JudgementRow
 
 T = TypeVar("T")
@@ -17,12 +17,10 @@ def generation_values(generation: Generation) -> dict[str, object]:
     sampling = generation.sampling
     return {
         "id": generation.id,
-        "messages": _json(
-            [{"role": message.role.value, "content": message.content} for message in generation.messages]
-        ),
-        "prompt_token_ids": _json(generation.prompt_token_ids),
-        "token_ids": _json(generation.token_ids),
-        "text": _json(generation.text),
+        "messages": messages_json(generation.messages),
+        "prompt_token_ids": to_json(generation.prompt_token_ids),
+        "token_ids": to_json(generation.token_ids),
+        "text": to_json(generation.text),
         "base_id": generation.base_id,
         "base_revision": generation.base_revision,
         "base_exponent": float(generation.blend.base_exponent),
@@ -38,6 +36,8 @@ def generation_values(generation: Generation) -> dict[str, object]:
         "seconds": float(generation.seconds),
         "kl_per_token": generation.kl_per_token,
         "created_at": generation.created_at,
+        "n_tokens": len(generation.token_ids),
+        "text_removed_at": generation.text_removed_at,
     }
 
 
@@ -67,7 +67,7 @@ def comparison_from(row: ComparisonRow) -> Comparison:
         StorageError: the row or one of its generations holds something that no Tiller wrote.
     """
     left, right = generation_from(row.left), generation_from(row.right)
-    return _read(
+    return read(
         f"comparison {row.id}",
         lambda: Comparison(row.id, ComparisonKind(row.kind), left, right, row.sides_known, row.created_at),
     )
@@ -79,7 +79,7 @@ def generation_from(row: GenerationRow) -> Generation:
     Raises:
         StorageError: the row holds something that no Tiller wrote.
     """
-    return _read(f"generation {row.id}", lambda: _generation(row))
+    return read(f"generation {row.id}", lambda: _generation(row))
 
 
 def judgement_from(row: JudgementRow) -> Judgement:
@@ -88,7 +88,7 @@ def judgement_from(row: JudgementRow) -> Judgement:
     Raises:
         StorageError: the row holds something that no Tiller wrote.
     """
-    return _read(
+    return read(
         f"judgement {row.id}",
         lambda: Judgement(
             id=row.id,
@@ -100,20 +100,40 @@ def judgement_from(row: JudgementRow) -> Judgement:
             reason=row.reason,
             revision=row.revision,
             judged_at=row.judged_at,
+            strength=None if row.strength is None else Strength(row.strength),
+            withdrawn_at=row.withdrawn_at,
         ),
     )
 
 
 def annotator_from(row: AnnotatorRow) -> Annotator:
     """The annotator of a row."""
-    return Annotator(row.id, row.display_name, row.key_hash, row.created_at)
+    return Annotator(row.id, row.display_name, row.key_hash, row.created_at, row.group_name, row.deleted_at)
+
+
+def messages_from(stored: str) -> tuple[Message, ...]:
+    """The messages of a column, which holds JSON.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    return tuple(_message(entry) for entry in _list(stored))
+
+
+def text_from(stored: str) -> str:
+    """The text of a column, which holds it as JSON.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    return _string(json.loads(stored))
 
 
 def _generation(row: GenerationRow) -> Generation:
     guides = row.guides
     return Generation(
         id=row.id,
-        messages=tuple(_message(entry) for entry in _list(row.messages)),
+        messages=messages_from(row.messages),
         blend=Blend({guide.dimension: guide.weight for guide in guides if guide.weight is not None}, row.base_exponent),
         exponents={guide.dimension: guide.exponent for guide in guides if guide.exponent is not None},
         sampling=SamplingSettings(
@@ -131,12 +151,13 @@ def _generation(row: GenerationRow) -> Generation:
         guides=tuple(_guide(guide) for guide in guides),
         prompt_token_ids=tuple(_whole(entry) for entry in _list(row.prompt_token_ids)),
         token_ids=tuple(_whole(entry) for entry in _list(row.token_ids)),
-        text=_string(json.loads(row.text)),
+        text=text_from(row.text),
         finish_reason=FinishReason(row.finish_reason),
         seconds=row.seconds,
         kl_per_token=row.kl_per_token,
         guide_rewards={guide.dimension: guide.reward for guide in guides if guide.reward is not None},
         created_at=row.created_at,
+        text_removed_at=row.text_removed_at,
     )
 
 
@@ -169,15 +190,25 @@ def _string(value: object) -> str:
     return value
 
 
-def _json(value: object) -> str:
+def messages_json(messages: Sequence[Message]) -> str:
+    """What a column holds for these messages."""
+    return to_json([{"role": message.role.value, "content": message.content} for message in messages])
+
+
+def to_json(value: object) -> str:
     """Compact JSON that stays readable in the database; a NUL is escaped, which PostgreSQL needs."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _read(what: str, make: Callable[[], T]) -> T:
+def read(what: str, make: Callable[[], T]) -> T:
+    """What ``make`` makes of a stored row.
+
+    Raises:
+        StorageError: the row holds something that no Tiller wrote.
+    """
     try:
         return make()
-    except (ValueError, TypeError, InputError) as error:
+    except (ValueError, TypeError, KeyError, InputError) as error:
         raise StorageError(
             f"The stored {what} is damaged: {error}",
             hint="Another program changed the database; put a backup in its place.",

@@ -4,7 +4,8 @@
                        └──< repeated_clicks
 
 A row of ``judgements`` is one revision and is never changed except that ``superseded_at`` is set, once, when the next
-revision replaces it. What has a limit has it here too, so that no other program can store what the code would refuse.
+revision replaces it or the annotator withdraws it (``withdrawn_at``). What has a limit has it here too, so that no
+other program can store what the code would refuse. Studies are in storage/study_tables.py.
 """
 
 from collections.abc import Iterable
@@ -30,9 +31,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from steering.types import Choice, FinishReason
-from storage.records import MAX_LABEL_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS, ComparisonKind
+from storage.records import MAX_LABEL_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS, ComparisonKind, Strength
 
 ID_CHARS = 32
+_ZERO = text("0")
+_EMPTY = text("''")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -68,36 +71,43 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, float: Double}  # noqa: RUF012 (SQLAlchemy's own shape)
 
 
-def _limit(name: str, rule: str) -> CheckConstraint:
+def limit(name: str, rule: str) -> CheckConstraint:
+    """A rule that every row keeps."""
     return CheckConstraint(rule, name=name)
 
 
-def _one_of(column: str, words: Iterable[StrEnum]) -> CheckConstraint:
-    return _limit(column, f"{column} IN ({', '.join(repr(word.value) for word in words)})")
+def one_of(column: str, words: Iterable[StrEnum]) -> CheckConstraint:
+    """Only these words in a column."""
+    return limit(column, f"{column} IN ({', '.join(repr(word.value) for word in words)})")
 
 
-def _length(column: str, low: int, high: int) -> CheckConstraint:
-    return _limit(f"{column}_length", f"length({column}) BETWEEN {low} AND {high}")
+def length(column: str, low: int, high: int) -> CheckConstraint:
+    """Only texts of so many characters in a column."""
+    return limit(f"{column}_length", f"length({column}) BETWEEN {low} AND {high}")
 
 
 class GenerationRow(Base):
-    """A response. ``messages``, ``prompt_token_ids``, ``token_ids`` and ``text`` are JSON: any character fits."""
+    """A response. ``messages``, ``prompt_token_ids``, ``token_ids`` and ``text`` are JSON: any character fits.
+
+    ``n_tokens`` is the length of ``token_ids``, and stays when the text is removed.
+    """
 
     __tablename__ = "generations"
     __table_args__ = (
-        _length("id", ID_CHARS, ID_CHARS),
-        _length("base_id", 1, MAX_LABEL_CHARS),
-        _length("base_revision", 0, MAX_LABEL_CHARS),
-        _one_of("finish_reason", FinishReason),
-        _limit("base_exponent", "base_exponent >= 0"),
-        _limit("temperature", "temperature BETWEEN 0 AND 10"),
-        _limit("top_k", "top_k BETWEEN 0 AND 2147483647"),
-        _limit("top_p", "top_p > 0 AND top_p <= 1"),
-        _limit("min_p", "min_p BETWEEN 0 AND 1"),
-        _limit("max_new_tokens", "max_new_tokens >= 1"),
-        _limit("seed", "seed >= 0"),
-        _limit("plausibility", "plausibility BETWEEN 0 AND 1"),
-        _limit("seconds", "seconds >= 0"),
+        length("id", ID_CHARS, ID_CHARS),
+        length("base_id", 1, MAX_LABEL_CHARS),
+        length("base_revision", 0, MAX_LABEL_CHARS),
+        one_of("finish_reason", FinishReason),
+        limit("base_exponent", "base_exponent >= 0"),
+        limit("temperature", "temperature BETWEEN 0 AND 10"),
+        limit("top_k", "top_k BETWEEN 0 AND 2147483647"),
+        limit("top_p", "top_p > 0 AND top_p <= 1"),
+        limit("min_p", "min_p BETWEEN 0 AND 1"),
+        limit("max_new_tokens", "max_new_tokens >= 1"),
+        limit("seed", "seed >= 0"),
+        limit("plausibility", "plausibility BETWEEN 0 AND 1"),
+        limit("seconds", "seconds >= 0"),
+        limit("n_tokens", "n_tokens >= 0"),
     )
 
     id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
@@ -120,6 +130,8 @@ class GenerationRow(Base):
     seconds: Mapped[float]
     kl_per_token: Mapped[float | None]
     created_at: Mapped[datetime]
+    n_tokens: Mapped[int] = mapped_column(server_default=_ZERO)
+    text_removed_at: Mapped[datetime | None]
     guides: Mapped[list["GenerationGuideRow"]] = relationship(
         order_by="GenerationGuideRow.position", lazy="selectin", viewonly=True
     )
@@ -131,11 +143,11 @@ class GenerationGuideRow(Base):
     __tablename__ = "generation_guides"
     __table_args__ = (
         UniqueConstraint("generation_id", "dimension"),
-        _limit("position", "position >= 0"),
-        _length("guide_id", 1, MAX_LABEL_CHARS),
-        _length("dimension", 1, MAX_NAME_CHARS),
-        _length("sha256", 1, MAX_NAME_CHARS),
-        _limit("version", "version >= 0"),
+        limit("position", "position >= 0"),
+        length("guide_id", 1, MAX_LABEL_CHARS),
+        length("dimension", 1, MAX_NAME_CHARS),
+        length("sha256", 1, MAX_NAME_CHARS),
+        limit("version", "version >= 0"),
     )
 
     generation_id: Mapped[str] = mapped_column(ForeignKey("generations.id"), primary_key=True)
@@ -155,9 +167,9 @@ class ComparisonRow(Base):
 
     __tablename__ = "comparisons"
     __table_args__ = (
-        _length("id", ID_CHARS, ID_CHARS),
-        _one_of("kind", ComparisonKind),
-        _limit("two_generations", "left_generation_id <> right_generation_id"),
+        length("id", ID_CHARS, ID_CHARS),
+        one_of("kind", ComparisonKind),
+        limit("two_generations", "left_generation_id <> right_generation_id"),
     )
 
     id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
@@ -176,19 +188,22 @@ class AnnotatorRow(Base):
     __tablename__ = "annotators"
     __table_args__ = (
         UniqueConstraint("key_hash"),
-        _length("id", ID_CHARS, ID_CHARS),
-        _length("display_name", 0, MAX_NAME_CHARS),
-        _length("key_hash", 1, MAX_NAME_CHARS),
+        length("id", ID_CHARS, ID_CHARS),
+        length("display_name", 0, MAX_NAME_CHARS),
+        length("key_hash", 1, MAX_NAME_CHARS),
+        length("group_name", 0, MAX_NAME_CHARS),
     )
 
     id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
     display_name: Mapped[str] = mapped_column(String(MAX_NAME_CHARS))
     key_hash: Mapped[str] = mapped_column(String(MAX_NAME_CHARS))
     created_at: Mapped[datetime]
+    group_name: Mapped[str] = mapped_column(String(MAX_NAME_CHARS), server_default=_EMPTY)
+    deleted_at: Mapped[datetime | None]
 
 
 class JudgementRow(Base):
-    """One revision of a judgement; it holds while ``superseded_at`` is NULL."""
+    """One revision of a judgement; it holds while ``superseded_at`` is NULL, which it is not once withdrawn."""
 
     __tablename__ = "judgements"
     __table_args__ = (
@@ -211,12 +226,13 @@ class JudgementRow(Base):
             postgresql_where=text("superseded_at IS NULL"),
         ),
         Index("ix_judgements_annotator_id_judged_at", "annotator_id", "judged_at"),
-        _length("id", ID_CHARS, ID_CHARS),
-        _length("dimension", 1, MAX_NAME_CHARS),
-        _length("client_key", 1, MAX_NAME_CHARS),
-        _length("reason", 0, MAX_REASON_CHARS),
-        _one_of("choice", Choice),
-        _limit("revision", "revision >= 1"),
+        length("id", ID_CHARS, ID_CHARS),
+        length("dimension", 1, MAX_NAME_CHARS),
+        length("client_key", 1, MAX_NAME_CHARS),
+        length("reason", 0, MAX_REASON_CHARS),
+        one_of("choice", Choice),
+        one_of("strength", Strength),
+        limit("revision", "revision >= 1"),
     )
 
     id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
@@ -229,13 +245,15 @@ class JudgementRow(Base):
     revision: Mapped[int]
     judged_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]
+    strength: Mapped[str | None] = mapped_column(String(16))
+    withdrawn_at: Mapped[datetime | None]
 
 
 class RepeatedClickRow(Base):
     """A client key that changed nothing because its choice already held; replaying it later changes nothing either."""
 
     __tablename__ = "repeated_clicks"
-    __table_args__ = (_length("client_key", 1, MAX_NAME_CHARS),)
+    __table_args__ = (length("client_key", 1, MAX_NAME_CHARS),)
 
     client_key: Mapped[str] = mapped_column(String(MAX_NAME_CHARS), primary_key=True)
     judgement_id: Mapped[str] = mapped_column(ForeignKey("judgements.id"), index=True)

@@ -5,6 +5,7 @@ from typing import Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
+from storage.study_tables import StudyRow  # noqa: F401 (its import adds the tables of studies to Base)
 from storage.tables import Base, UtcDateTime
 
 

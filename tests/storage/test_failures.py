@@ -99,7 +99,8 @@ def test_a_damaged_file_says_so_when_it_is_read(tmp_path: Path) -> None:
     comparison_id, annotator_id = _a_database(file)
     # The schema stays whole, so that the damage is met by a query and not on opening.
     with sqlite3.connect(file) as connection:
-        roots = connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name <> 'alembic_version'").fetchall()
+        pages_of = "SELECT rootpage FROM sqlite_master WHERE tbl_name <> 'alembic_version' AND rootpage > 0"
+        roots = connection.execute(pages_of).fetchall()
     connection.close()
     with file.open("r+b") as pages:
         for (page,) in roots:

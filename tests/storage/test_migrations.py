@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,15 +28,29 @@ MIGRATIONS = sorted((schema.MIGRATIONS / "versions").glob("v*.py"))
 
 
 def _table_definitions(file: Path) -> dict[str, list[str]]:
-    """Every table and index of an SQLite file by name, as the sorted lines of the SQL that made it."""
+    """Every table and index of an SQLite file by name, as the sorted columns and constraints of the SQL that made it."""
     with sqlite3.connect(file) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type IN ('table', 'index')"
+        rows = connection.execute(query).fetchall()
     connection.close()
-    return {
-        name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
-        for name, sql in rows
-        if name != "alembic_version"
-    }
+    return {name: sorted(_parts(sql)) for name, sql in rows if name != "alembic_version"}
+
+
+def _parts(sql: str) -> Iterator[str]:
+    """The pieces between the outer commas; a constraint written behind its column is a piece of its own."""
+    sql = " ".join(sql.replace('"', "").split())
+    if sql.startswith("CREATE TABLE"):
+        head, _, sql = sql.partition("(")
+        yield head.strip()
+        sql = sql.removesuffix(")")
+    depth, piece = 0, ""
+    for character in f"{sql},":
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            yield from (part.strip() for part in piece.split("CONSTRAINT") if part.strip())
+            piece = ""
+        else:
+            piece += character
 
 
 def test_the_migrations_make_what_the_models_say(any_database: Database) -> None:
