@@ -72,6 +72,16 @@ class Database:
         with translated(self.url, consequence), Session(self._writing_engine) as session, session.begin():
             yield session
 
+    def flush_deleted(self) -> None:
+        """Let what was deleted leave the disk, too: SQLite's -wal file is emptied into the database if nobody reads."""
+        if self.engine.dialect.name == "sqlite":
+            engine = self.engine.execution_options(**{_BEGIN: ""})
+            with (
+                translated(self.url, "The data was deleted, but may still be on the disk."),
+                engine.connect() as connection,
+            ):
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def check(self) -> None:
         """Ask the database for one row; for health checks.
 
@@ -128,6 +138,16 @@ def open_database(url: str, *, migrate: bool = True, busy_timeout_seconds: float
     return database
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, or None where the URL is PostgreSQL's.
+
+    Raises:
+        SettingsError: the URL is not one of SQLite (a file) or PostgreSQL.
+    """
+    target = _parse(url)
+    return Path(target.database or "") if target.get_backend_name() == "sqlite" else None
+
+
 def _parse(url: str) -> URL:
     try:
         target = make_url(url)
@@ -173,6 +193,8 @@ def _sqlite_engine(target: URL, busy_timeout_seconds: float) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        # What is deleted is overwritten, not left in unused pages: it may be somebody's personal data.
+        connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

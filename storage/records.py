@@ -230,6 +230,14 @@ class Judgement:
     withdrawn_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """How many comparisons were removed whole, and of how many generations only the texts, because they were judged."""
+
+    n_comparisons_removed: int
+    n_generations_emptied: int
+
+
 def check_strength(choice: Choice, strength: Strength | None) -> None:
     """Refuse a strength where no side was chosen.
 

@@ -1,8 +1,9 @@
 """What the other rooms may ask of the store; one contract test holds every implementation to it."""
 
+from datetime import datetime
 from typing import Protocol
 
-from storage.records import Annotator, Comparison, Judgement, JudgementInput
+from storage.records import Annotator, Comparison, Forgotten, Judgement, JudgementInput
 
 MAX_RECENT = 1000
 
@@ -27,8 +28,8 @@ class Repository(Protocol):
             NotFoundError: there is none.
         """
 
-    def annotator(self, key_hash: str, display_name: str = "") -> Annotator:
-        """The annotator with that key hash, made with ``display_name`` if there is none.
+    def annotator(self, key_hash: str, display_name: str = "", group: str = "") -> Annotator:
+        """The annotator with that key hash, made with ``display_name`` and ``group`` if there is none.
 
         Raises:
             InputError: a text is too long, empty (the hash) or cannot be stored.
@@ -42,8 +43,9 @@ class Repository(Protocol):
         and the one before it is kept as history.
 
         Raises:
-            NotFoundError: there is no such comparison or annotator.
-            InputError: the client key was used for another comparison, dimension or annotator.
+            NotFoundError: there is no such comparison or annotator, or the annotator's data was deleted.
+            InputError: the client key was used for another comparison, dimension or annotator, or the comparison is
+                one of a study.
         """
 
     def judgements_of(self, comparison_id: str, annotator_id: str) -> tuple[Judgement, ...]:
@@ -61,3 +63,23 @@ class Repository(Protocol):
 
     def count_judgements(self) -> int:
         """How many judgements hold; replaced ones are not counted."""
+
+    def delete_annotator(self, annotator_id: str, actor: str = "system") -> Annotator:
+        """Remove an annotator's name, group, key, judgements and their history; what is left says only that, and when.
+
+        Who comes back under the same key is a new annotator. Deleting twice changes nothing. ``actor`` is who did it,
+        for the audit.
+
+        Raises:
+            NotFoundError: there is no such annotator.
+        """
+
+    def forget_prompts(self, before: datetime, actor: str = "system") -> Forgotten:
+        """Remove what was typed on the Steer page before a time, answers included.
+
+        Comparisons that nobody ever judged are removed whole. Of the others prompts and responses are emptied and their
+        generations marked (``text_removed_at``), unless a comparison that stays shows the same generation.
+
+        Raises:
+            InputError: the time has no zone.
+        """

@@ -7,14 +7,16 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from steering.errors import InputError
-from storage.audit import Audit
+from storage.audit import SYSTEM, Audit
 from storage.database import Database
+from storage.forgetting import forget_annotator, forget_prompts
 from storage.judging import history_query, lock_comparison, record
 from storage.records import (
     MAX_NAME_CHARS,
     Annotator,
     Comparison,
     ComparisonKind,
+    Forgotten,
     Judgement,
     JudgementInput,
     check_text,
@@ -114,6 +116,24 @@ class SqlRepository:
         with self._database.reading() as session:
             query = select(func.count()).select_from(JudgementRow).where(JudgementRow.superseded_at.is_(None))
             return session.scalars(query).one()
+
+    def delete_annotator(self, annotator_id: str, actor: str = SYSTEM) -> Annotator:
+        """Remove an annotator's data; see ``Repository``."""
+        with self._database.writing("Nothing was deleted.") as session:
+            if not is_id(annotator_id):
+                raise not_found("annotator", annotator_id)
+            deleted = annotator_from(forget_annotator(session, annotator_id, actor, self._clock()))
+        self._database.flush_deleted()
+        return deleted
+
+    def forget_prompts(self, before: datetime, actor: str = SYSTEM) -> Forgotten:
+        """Remove what was typed on the Steer page before a time; see ``Repository``."""
+        if before.tzinfo is None:
+            raise InputError(f"The time {before!r} has no zone.", hint="Add one, e.g. +00:00.")
+        with self._database.writing("Nothing was deleted.") as session:
+            forgotten = forget_prompts(session, before, actor, self._clock())
+        self._database.flush_deleted()
+        return forgotten
 
     def _judgements(self, query: Select[JudgementRow]) -> tuple[Judgement, ...]:
         with self._database.reading() as session:

@@ -28,7 +28,7 @@ MIGRATIONS = sorted((schema.MIGRATIONS / "versions").glob("v*.py"))
 
 
 def _table_definitions(file: Path) -> dict[str, list[str]]:
-    """Every table and index of an SQLite file by name, as the sorted columns and constraints of the SQL that made it."""
+    """Every table and index of an SQLite file by name, as sorted columns and constraints of its SQL."""
     with sqlite3.connect(file) as connection:
         query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type IN ('table', 'index')"
         rows = connection.execute(query).fetchall()

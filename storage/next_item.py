@@ -1,0 +1,93 @@
+"""What an annotator is asked next: pure functions of what was asked so far. No number here is ever drawn twice."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from storage.records_studies import ItemRole, Ordering
+
+RESERVED_FOR = timedelta(minutes=30)
+"""So long an item that was given to somebody counts as answered, so that two do not work on the last one."""
+
+REPEAT_GAP = 5
+"""So many items lie between an item and its repetition, so that the annotator does not answer from memory."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of a study's settings decides what is asked next and when an item is answered."""
+
+    dimensions: frozenset[str]
+    overlap: int
+    gold_share: float
+    repeat_share: float
+    ordering: Ordering
+    seed: int
+    consent: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """How many items an annotator was given so far, by role."""
+
+    n_regular: int = 0
+    n_gold: int = 0
+    n_repeat: int = 0
+
+    @property
+    def n_items(self) -> int:
+        """All of them; the position of the next one."""
+        return self.n_regular + self.n_gold + self.n_repeat
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A regular item that could be asked; ``n_answers`` counts those that are being given, too."""
+
+    item_id: str
+    n_answers: int
+
+
+def roles_due(rules: Rules, annotator_id: str, given: Given) -> tuple[ItemRole, ...]:
+    """The roles to try, in turn, for the annotator's next item.
+
+    As long as there are enough of them, gold items are never more than one away from their share of what was given, and
+    repetitions two; where exactly they come is as good as random, so that nobody learns to expect them.
+    """
+    due = []
+    shares = ((ItemRole.GOLD, rules.gold_share, given.n_gold), (ItemRole.REPEAT, rules.repeat_share, given.n_repeat))
+    for role, share, n_given in shares:
+        lacking = share * (given.n_items + 1) - n_given
+        if lacking > _fraction(rules.seed, annotator_id, role, given.n_items):
+            due.append(role)
+    return (*due, ItemRole.REGULAR)
+
+
+def choose_regular(
+    rules: Rules, annotator_id: str, candidates: Iterable[Candidate], uncertainty: Mapping[str, float] | None = None
+) -> str | None:
+    """The regular item to ask: of those with too few answers one with the fewest, see ``StudyRepository``."""
+    by_uncertainty = uncertainty if uncertainty is not None and rules.ordering is Ordering.UNCERTAIN else {}
+    wanting = [candidate for candidate in candidates if candidate.n_answers < rules.overlap]
+    chosen = min(
+        wanting,
+        key=lambda candidate: (
+            candidate.n_answers,
+            -by_uncertainty.get(candidate.item_id, 0.0),
+            _fraction(rules.seed, annotator_id, candidate.item_id),
+        ),
+        default=None,
+    )
+    return chosen.item_id if chosen else None
+
+
+def choose_any(rules: Rules, annotator_id: str, item_ids: Iterable[str]) -> str | None:
+    """The first of the items in the annotator's own order; for gold items and repetitions."""
+    return min(item_ids, key=lambda item_id: _fraction(rules.seed, annotator_id, item_id), default=None)
+
+
+def _fraction(*parts: object) -> float:
+    """A number in [0, 1) that the parts fix, and that tells nothing of another's."""
+    text = "\0".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest()) / 2**48

@@ -1,0 +1,279 @@
+"""Studies on SQLAlchemy: one transaction per method, on SQLite and PostgreSQL alike."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy.orm import Session, undefer
+
+from steering.errors import InputError
+from storage.assigning import Turn, answer_item, assign_next, given_to, open_assignment, unanswered_regular, undo_item
+from storage.audit import SYSTEM, Audit
+from storage.database import Database
+from storage.next_item import Rules
+from storage.records import MAX_NAME_CHARS, Judgement, check_text, is_id, new_id, utc_now
+from storage.records_studies import (
+    MAX_UNDO,
+    Answer,
+    Assignment,
+    ItemRole,
+    Progress,
+    Study,
+    StudyItem,
+    StudySettings,
+    StudyState,
+    StudySummary,
+)
+from storage.saving import insert_if_absent, not_found, other_content, require_annotator, save_comparison
+from storage.study_repository import MAX_PAGE
+from storage.study_rows import (
+    assignment_from,
+    item_from,
+    item_values,
+    prompts_json,
+    rules_from,
+    settings_json,
+    study_from,
+)
+from storage.study_tables import AssignmentRow, ConsentRow, StudyItemRow, StudyRow
+
+_CHANGES = {
+    (StudyState.GENERATING, StudyState.OPEN),
+    (StudyState.OPEN, StudyState.CLOSED),
+    (StudyState.CLOSED, StudyState.OPEN),
+}
+
+
+class SqlStudies:
+    """A ``StudyRepository`` on an open database. ``clock`` gives the times."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create_study(self, name: str, settings: StudySettings, actor: str = SYSTEM) -> Study:
+        """Make a study in the state GENERATING; see ``StudyRepository``."""
+        check_text("name of the study", name, 1, MAX_NAME_CHARS)
+        with self._database.writing("The study was not made.") as session:
+            study = Study(new_id(), name, settings, StudyState.GENERATING, self._clock())
+            values = {
+                "id": study.id,
+                "name": name,
+                "state": study.state.value,
+                "overlap": settings.overlap,
+                "settings": settings_json(settings),
+                "prompts": prompts_json(settings),
+                "created_at": study.created_at,
+            }
+            if not insert_if_absent(session, StudyRow, values, "name"):
+                raise InputError(f"There is already a study {name!r}.", hint="Give this one another name.")
+            Audit(session, actor, study.created_at).add("made", "study", study.id)
+            return study
+
+    def study(self, study_id: str) -> Study:
+        """The study with that id; see ``StudyRepository``."""
+        with self._database.reading() as session:
+            return study_from(_study_row(session, study_id, with_prompts=True))
+
+    def studies(self) -> tuple[StudySummary, ...]:
+        """Every study, newest first; see ``StudyRepository``."""
+        is_regular = StudyItemRow.role == ItemRole.REGULAR.value
+        given = case((StudyItemRow.n_answered < StudyRow.overlap, StudyItemRow.n_answered), else_=StudyRow.overlap)
+        query = (
+            select(
+                StudyRow.id,
+                StudyRow.name,
+                StudyRow.state,
+                StudyRow.created_at,
+                func.count(StudyItemRow.id),
+                func.coalesce(func.sum(given), 0),
+                func.count(StudyItemRow.id) * StudyRow.overlap,
+            )
+            .outerjoin(StudyItemRow, (StudyItemRow.study_id == StudyRow.id) & is_regular)
+            .group_by(StudyRow.id)
+            .order_by(StudyRow.created_at.desc(), StudyRow.id)
+        )
+        with self._database.reading() as session:
+            return tuple(
+                StudySummary(study_id, name, StudyState(state), created_at, *map(int, numbers))
+                for study_id, name, state, created_at, *numbers in session.execute(query)
+            )
+
+    def set_state(self, study_id: str, state: StudyState, actor: str = SYSTEM) -> Study:
+        """Change the state; see ``StudyRepository``."""
+        with self._database.writing("The study was not changed.") as session:
+            row = _study_row(session, study_id, with_prompts=True, lock=True)
+            before = StudyState(row.state)
+            if before is not state:
+                if (before, state) not in _CHANGES:
+                    raise InputError(
+                        f"The study is {before.value} and cannot become {state.value}.", hint="Make a new study."
+                    )
+                row.state = state.value
+                Audit(session, actor, self._clock()).add(state.value, "study", study_id, before=before.value)
+            return study_from(row)
+
+    def add_items(self, study_id: str, items: Sequence[StudyItem], actor: str = SYSTEM) -> None:
+        """Store items with their comparisons, all or none; see ``StudyRepository``."""
+        with self._database.writing("The items were not saved.") as session:
+            rules = rules_from(_study_row(session, study_id))
+            n_added = sum(
+                _add_item(session, study_id, rules, item)
+                for item in sorted(items, key=lambda item: bool(item.repeat_of))
+            )
+            if n_added:
+                Audit(session, actor, self._clock()).add("grew", "study", study_id, items=n_added)
+
+    def items(self, study_id: str, after: str = "", limit: int = 100) -> tuple[StudyItem, ...]:
+        """The items of a study in the order of their ids; see ``StudyRepository``."""
+        _check_limit(limit)
+        query = select(StudyItemRow).where(StudyItemRow.study_id == study_id, StudyItemRow.id > after)
+        if not is_id(study_id) or (after and not is_id(after)):
+            return ()
+        with self._database.reading() as session:
+            return tuple(item_from(row) for row in session.scalars(query.order_by(StudyItemRow.id).limit(limit)))
+
+    def accept_consent(self, study_id: str, annotator_id: str) -> None:
+        """Note that an annotator accepts the study's consent text; see ``StudyRepository``."""
+        with self._database.writing("Your consent was not saved.") as session:
+            text = rules_from(_study_row(session, study_id)).consent
+            require_annotator(session, annotator_id)
+            now = self._clock()
+            sha256 = hashlib.sha256(text.encode()).hexdigest()
+            values = {
+                "study_id": study_id,
+                "annotator_id": annotator_id,
+                "text_sha256": sha256,
+                "accepted_at": now,
+            }
+            if insert_if_absent(session, ConsentRow, values, "study_id", "annotator_id"):
+                Audit(session, annotator_id, now).add("consented", "study", study_id, sha256=sha256)
+
+    def has_consented(self, study_id: str, annotator_id: str) -> bool:
+        """Whether nothing stands between the annotator and judging; see ``StudyRepository``."""
+        with self._database.reading() as session:
+            return _has_consented(session, rules_from(_study_row(session, study_id)), study_id, annotator_id)
+
+    def next_assignment(
+        self, study_id: str, annotator_id: str, uncertainty: Mapping[str, float] | None = None
+    ) -> Assignment | None:
+        """What this annotator is to judge now; see ``StudyRepository``."""
+        with self._database.reading() as session:
+            self._require_judging(session, study_id, annotator_id)
+            found = open_assignment(session, study_id, annotator_id)
+            if found is not None:
+                return assignment_from(found)
+        with self._database.writing("Nothing was given to you.") as session:
+            # One at a time, so that no two draw the same item for its last answer.
+            rules = rules_from(_study_row(session, study_id, lock=True))
+            require_annotator(session, annotator_id)
+            if open_assignment(session, study_id, annotator_id) is None:
+                given = given_to(session, study_id, annotator_id)
+                assign_next(session, rules, Turn(study_id, annotator_id, given, self._clock()), uncertainty)
+        with self._database.reading() as session:
+            found = open_assignment(session, study_id, annotator_id)
+            return assignment_from(found) if found else None
+
+    def answer(self, answers: Sequence[Answer]) -> tuple[Judgement, ...]:
+        """Store answers of one annotator about one item, all or none; see ``StudyRepository``."""
+        if len({(answer.item_id, answer.annotator_id) for answer in answers}) != 1:
+            raise InputError(
+                f"{len(answers)} answers are not of one annotator about one item.", hint="Send them item by item."
+            )
+        with self._database.writing("Your judgement was not saved.") as session:
+            return answer_item(session, answers, self._clock())
+
+    def answered(self, study_id: str, annotator_id: str, limit: int = MAX_UNDO) -> tuple[Assignment, ...]:
+        """What the annotator answered last, newest first; see ``StudyRepository``."""
+        _check_limit(limit)
+        if not (is_id(study_id) and is_id(annotator_id)):
+            return ()
+        query = (
+            _assignments(study_id, annotator_id)
+            .where(AssignmentRow.answered_at.is_not(None))
+            .order_by(AssignmentRow.answered_at.desc(), AssignmentRow.position.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as session:
+            return tuple(assignment_from(row) for row in session.scalars(query))
+
+    def undo(self, item_id: str, annotator_id: str) -> Assignment:
+        """Take back what the annotator said of an item; see ``StudyRepository``."""
+        with self._database.writing("Nothing was taken back.") as session:
+            return assignment_from(undo_item(session, item_id, annotator_id, self._clock()))
+
+    def progress(self, study_id: str, annotator_id: str) -> Progress:
+        """How far the annotator is; see ``StudyRepository``."""
+        with self._database.reading() as session:
+            rules = rules_from(_study_row(session, study_id))
+            if not is_id(annotator_id):
+                return Progress(0, 0)
+            counts = select(func.count(AssignmentRow.item_id), func.count(AssignmentRow.answered_at)).where(
+                AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id
+            )
+            n_given, n_answered = session.execute(counts).one()
+            unasked = unanswered_regular(study_id, annotator_id).where(StudyItemRow.n_answered < rules.overlap)
+            n_unasked = session.scalars(select(func.count()).select_from(unasked.subquery())).one()
+            return Progress(n_answered, n_given - n_answered + n_unasked)
+
+    def _require_judging(self, session: Session, study_id: str, annotator_id: str) -> None:
+        row = _study_row(session, study_id)
+        require_annotator(session, annotator_id)
+        if row.state != StudyState.OPEN.value:
+            raise InputError(f"The study {row.name!r} is {row.state}, not open.", hint="Ask whoever runs it.")
+        if not _has_consented(session, rules_from(row), study_id, annotator_id):
+            raise InputError("This study asks for your consent first.", hint="Read its text and accept it.")
+
+
+def _study_row(session: Session, study_id: str, *, with_prompts: bool = False, lock: bool = False) -> StudyRow:
+    query = select(StudyRow).where(StudyRow.id == study_id)
+    if with_prompts:
+        query = query.options(undefer(StudyRow.prompts))
+    if lock:
+        # Not FOR UPDATE, which would keep rows that only refer to the study waiting.
+        query = query.with_for_update(key_share=True)
+    row = session.scalars(query).one_or_none() if is_id(study_id) else None
+    if row is None:
+        raise not_found("study", study_id)
+    return row
+
+
+def _has_consented(session: Session, rules: Rules, study_id: str, annotator_id: str) -> bool:
+    return not rules.consent or session.get(ConsentRow, (study_id, annotator_id)) is not None
+
+
+def _assignments(study_id: str, annotator_id: str) -> Select[AssignmentRow]:
+    return select(AssignmentRow).where(AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id)
+
+
+def _add_item(session: Session, study_id: str, rules: Rules, item: StudyItem) -> bool:
+    if item.study_id != study_id:
+        raise InputError(f"Item {item.id} is of another study.", hint="Make it with this study's id.")
+    unasked = sorted(set(item.gold) - rules.dimensions)
+    if unasked:
+        raise InputError(
+            f"Item {item.id} has a right answer for {unasked[0]!r}, which the study does not ask.",
+            hint=f"It asks about: {', '.join(sorted(rules.dimensions))}.",
+        )
+    if item.repeat_of is not None:
+        original = session.get(StudyItemRow, item.repeat_of)
+        if original is None or original.study_id != study_id or original.role != ItemRole.REGULAR.value:
+            raise InputError(f"Item {item.id} repeats no regular item of its study.", hint="Correct its repeat_of.")
+    save_comparison(session, item.comparison)
+    same = [StudyItemRow.id == item.id, StudyItemRow.comparison_id == item.comparison.id]
+    if item.repeat_of is not None:
+        same.append(StudyItemRow.repeat_of == item.repeat_of)
+    stored = session.scalars(select(StudyItemRow).where(or_(*same))).all()
+    if stored:
+        if len(stored) > 1 or item_from(stored[0]) != item:
+            raise other_content("item", stored[0].id)
+        return False
+    session.add(StudyItemRow(**item_values(item)))
+    session.flush()
+    return True
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InputError(f"The limit is {limit}; it must be from 1 to {MAX_PAGE}.", hint="Ask for 100.")
