@@ -92,4 +92,4 @@ class Resampler:
         # G clusters with exponential weights vary too little by (G − 1) / (G + 1).
         if n_clusters > 1:
             deviations *= math.sqrt((n_clusters + 1) / (n_clusters - 1))
-        return np.asarray(deviations)
+        return np.asarray(deviations, dtype=np.float64)
