@@ -1,8 +1,8 @@
 """LoRA guides as rows: base rows and the rows of every guide go through one forward pass over the base weights.
 
-Rows are member-major: first the base's, then each guide's, the same number for every guide. A linear layer that some
-guide adapts is wrapped; it multiplies all rows with the base weight once and adds each guide's low-rank delta to that
-guide's rows by two batched matrix products. Base rows get none.
+Whose row is whose is said by :class:`Owners`. A linear layer that some guide adapts is wrapped; it multiplies all rows
+with the base weight once and with all guides' low-rank factors side by side, masked so that every row gets its own
+guide's delta. Base rows get none.
 """
 
 from collections.abc import Sequence
@@ -90,32 +90,58 @@ def _scaling(config: LoraConfig, name: str, rank: int) -> float:
     return lora_alpha / (rank**0.5 if config.use_rslora else rank)
 
 
+class Owners:
+    """Which of a group's G guides each row of a forward pass belongs to; the base's rows belong to none.
+
+    ``any`` is False where every row is the base's.
+    """
+
+    def __init__(self, guides: Sequence[int | None], n_guides: int, device: torch.device) -> None:
+        self.n_rows = len(guides)
+        self.any = any(guide is not None for guide in guides)
+        rows = [[float(guide == index) for index in range(n_guides)] for guide in guides]
+        self._one_hot = torch.tensor(rows, device=device).view(self.n_rows, n_guides)
+        self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+
+    def mask(self, n_own: int, n_inputs: int, dtype: torch.dtype) -> Tensor:
+        """Return (N, G·n_own): 1 in the ``n_own`` columns of the guide an input belongs to, else 0.
+
+        N = ``n_inputs`` is the rows times a number of tokens, rows first.
+        """
+        key = (n_own, n_inputs, dtype)
+        if key not in self._masks:
+            by_row = self._one_hot.to(dtype).repeat_interleave(n_own, dim=1)
+            self._masks[key] = by_row.repeat_interleave(n_inputs // self.n_rows, dim=0)
+        return self._masks[key]
+
+
 class RowLinear(nn.Module):
     """A linear layer whose guide rows get their guide's low-rank delta.
 
-    ``inner`` is the base's own layer, ``a`` (G, in, R) and ``b`` (G, R, out) the stacked factors. ``n_base`` is how
-    many rows of the forward pass under way are the base's own.
+    ``inner`` is the base's own layer, ``a`` (in, G·R) and ``b`` (G·R, out) all guides' factors side by side. ``owners``
+    is whose rows the forward pass under way has.
     """
 
     a: Tensor
     b: Tensor
 
-    def __init__(self, inner: nn.Module, a: Tensor, b: Tensor) -> None:
+    def __init__(self, inner: nn.Module, a: Tensor, b: Tensor, n_guides: int) -> None:
         super().__init__()
         self.inner = inner
-        self.n_base = 0
+        self.n_own = a.shape[1] // n_guides
+        self.owners: Owners | None = None
         self.register_buffer("a", a, persistent=False)
         self.register_buffer("b", b, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (rows, T, in) to (rows, T, out)."""
-        y = self.inner(x)
-        n_base = self.n_base
-        if x.shape[0] > n_base:
-            n_guides = self.a.shape[0]
-            low_rank = torch.bmm(x[n_base:].reshape(n_guides, -1, x.shape[-1]), self.a)
-            y[n_base:].view(n_guides, -1, y.shape[-1]).baddbmm_(low_rank, self.b)
-        return y
+        y: Tensor = self.inner(x)
+        assert self.owners is not None
+        if not self.owners.any:
+            return y
+        inputs = x.reshape(-1, x.shape[-1])
+        low = (inputs @ self.a) * self.owners.mask(self.n_own, len(inputs), x.dtype).to(x.device)
+        return torch.addmm(y.reshape(len(inputs), -1), low, self.b).view_as(y)
 
 
 class WrappedForward:
@@ -134,16 +160,21 @@ class WrappedForward:
         modules = dict(model.named_modules())
         for module in sorted({module for adapter in adapters for module in adapter.factors}):
             inner = modules[module]
-            assert isinstance(inner.weight, Tensor)
-            row_linear = RowLinear(inner, *_stack([adapter.factors.get(module) for adapter in adapters], inner.weight))
+            a, b = _side_by_side([adapter.factors.get(module) for adapter in adapters], _weight_of(inner))
+            row_linear = RowLinear(inner, a, b, len(adapters))
             parent, _, child = module.rpartition(".")
             setattr(modules[parent], child, row_linear)
             self.wrapped.append(row_linear)
 
-    def __call__(self, tokens: Tensor, cache: RowCache, n_base: int, keep: Tensor | int) -> Tensor:
+    @property
+    def nbytes(self) -> int:
+        """The bytes of weights that a step reads."""
+        return sum(weight.nbytes for weight in [*self.model.parameters(), *self.model.buffers()])
+
+    def __call__(self, tokens: Tensor, cache: RowCache, owners: Owners, keep: Tensor | int) -> Tensor:
         """Return logits (R, K, V rows of the head) at the K positions ``keep`` names."""
         for layer in self.wrapped:
-            layer.n_base = n_base
+            layer.owners = owners
         logits: Tensor = self.model(
             input_ids=tokens,
             attention_mask=cache.rows.mask(self.model.dtype),
@@ -177,6 +208,14 @@ def check_fit(model: PreTrainedModel, adapters: Sequence[LoraWeights], names: Se
                 )
 
 
+def _weight_of(inner: nn.Module) -> Tensor:
+    """The weight of a linear layer, or a stand-in where accelerate keeps it elsewhere until it is needed."""
+    weight = inner.weight
+    assert isinstance(weight, Tensor)
+    hook = getattr(inner, "_hf_hook", None)
+    return weight if hook is None else torch.empty(weight.shape, dtype=weight.dtype, device=hook.execution_device)
+
+
 def _sizes(inner: nn.Module) -> tuple[int, int]:
     """Return (in, out) of a Linear, or of the transposed Conv1D that GPT-2 uses."""
     weight = inner.weight
@@ -184,14 +223,14 @@ def _sizes(inner: nn.Module) -> tuple[int, int]:
     return (weight.shape[1], weight.shape[0]) if isinstance(inner, nn.Linear) else (weight.shape[0], weight.shape[1])
 
 
-def _stack(factors: Sequence[tuple[Tensor, Tensor] | None], weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Stack to A (G, in, R) and B (G, R, out) in the dtype and on the device of ``weight``, padded with zeros."""
+def _side_by_side(factors: Sequence[tuple[Tensor, Tensor] | None], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Join to A (in, G·R) and B (G·R, out) in the dtype and on the device of ``weight``, padded with zeros."""
     present = next(pair for pair in factors if pair is not None)
     rank = max(pair[0].shape[0] for pair in factors if pair is not None)
-    a = torch.zeros(len(factors), present[0].shape[1], rank)
+    a = torch.zeros(len(factors), rank, present[0].shape[1])
     b = torch.zeros(len(factors), rank, present[1].shape[0])
     for index, pair in enumerate(factors):
         if pair is not None:
-            a[index, :, : pair[0].shape[0]] = pair[0].T
-            b[index, : pair[1].shape[1], :] = pair[1].T
-    return a.to(weight), b.to(weight)
+            a[index, : pair[0].shape[0]] = pair[0]
+            b[index, : pair[1].shape[1]] = pair[1].T
+    return a.flatten(0, 1).T.contiguous().to(weight), b.flatten(0, 1).to(weight)

@@ -113,6 +113,7 @@ class Answer:
 class Progress:
     """Where a comparison stands after a step; ``finished`` when nothing more comes.
 
+    ``position`` is above 0 while the request waits: 1 is next. ``timed_out``: the answers were ended by the time limit.
     ``answers()`` takes a snapshot in the order of the request's blends. It is built only when asked for, so that a
     caller who draws 15 times a second pays 15 times a second.
     """
@@ -121,3 +122,5 @@ class Progress:
     finished: bool
     answers: Callable[[], tuple[Answer, ...]]
     prompt_token_ids: tuple[int, ...]
+    position: int = 0
+    timed_out: bool = False

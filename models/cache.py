@@ -1,18 +1,146 @@
-"""A static key-value cache in which every row has a position of its own.
+"""A key-value cache in which every row has a position of its own.
 
 transformers' static layer keeps one position for the whole batch; here rows of different lengths share one forward
 pass, so each row is written at its own positions and an explicit mask says what it may see.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-# Attention reads the cache up to the longest row, rounded up to this many positions, so that its cost follows the real
-# length while the number of different shapes stays small.
-BUCKET = 16
+
+@dataclass(frozen=True)
+class Rounding:
+    """How numbers are rounded up, so that few shapes occur.
+
+    Lengths go up to a multiple of ``lengths``, or with ``doubles`` to the next power of two from ``lengths`` to
+    ``doubles`` and to multiples of ``doubles`` after it. Slots go up to one of ``slots``; without, every number is its
+    own. ``is_static``: rows are written by tensors alone, so that a step can be recorded; otherwise a position that all
+    rows share makes writing a plain copy.
+    """
+
+    lengths: int = 16
+    doubles: int = 0
+    slots: tuple[int, ...] = ()
+    is_static: bool = False
+
+    def up(self, n_slots: int) -> int:
+        """The number of places that ``n_slots`` slots are given."""
+        return next((size for size in self.slots if size >= n_slots), n_slots)
+
+    def tokens(self, n_tokens: int) -> int:
+        """The number of positions that ``n_tokens`` tokens are given."""
+        step = max(self.lengths, min(self.doubles, 1 << max(n_tokens - 1, 0).bit_length()))
+        return -(-n_tokens // step) * step
+
+
+EXACT = Rounding()
+# Every shape is recorded once, at its first use: few lengths and few numbers of slots.
+STATIC = Rounding(lengths=128, doubles=1024, slots=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256), is_static=True)
+
+
+class Rows:
+    """Where the next tokens of R rows go, shared by all layers of a cache.
+
+    ``lengths`` is how many tokens each row holds, as the host knows it; ``next`` (R, 1) int64 the same on the device
+    and ``growth`` (R, 1) int64 how far one step moves it: 1, or 0 for rows that are empty places. :meth:`place` sets,
+    for the T tokens about to be read, ``positions`` (R, T) int64; :meth:`look` sets ``n_visible`` and ``shared_start``:
+    the first position where it is the same for every row, which makes writing a plain copy.
+    """
+
+    def __init__(self, n_rows: int, capacity: int, device: torch.device, rounding: Rounding = EXACT) -> None:
+        self.rounding = rounding
+        self.capacity = rounding.tokens(capacity)
+        self.index = torch.arange(n_rows, device=device)[:, None]
+        self.next = torch.zeros_like(self.index)
+        self.growth = torch.ones_like(self.index)
+        self.positions = self.next
+        self.n_visible = 0
+        self.shared_start: int | None = None
+        self.lengths = [0] * n_rows
+        self._empty: set[int] = set()
+
+    @property
+    def n_rows(self) -> int:
+        """R."""
+        return self.index.shape[0]
+
+    def set_lengths(self, lengths: Sequence[int], empty: Sequence[int] = ()) -> None:
+        """Say how many tokens each row holds, and which rows are empty places: those never grow."""
+        self.lengths, self._empty = list(lengths), set(empty)
+        self.next.copy_(torch.tensor(self.lengths, dtype=torch.int64).view(-1, 1))
+        self.growth.copy_(torch.tensor([row not in self._empty for row in range(self.n_rows)]).view(-1, 1))
+
+    def restore(self) -> None:
+        """Set the device's lengths to what the host knows, after something failed between the two."""
+        self.set_lengths(self.lengths, sorted(self._empty))
+
+    def look(self, n_tokens: int) -> None:
+        """Decide how many positions attention reads once ``n_tokens`` more tokens stand in every row."""
+        last = max(self.lengths) + n_tokens
+        assert last <= self.capacity, f"{last} tokens in a cache of {self.capacity}"
+        self.n_visible = min(self.rounding.tokens(last), self.capacity)
+        is_shared = not self.rounding.is_static and len(set(self.lengths)) == 1
+        self.shared_start = self.lengths[0] if is_shared else None
+
+    def place(self, n_tokens: int) -> None:
+        """Make room for ``n_tokens`` more tokens in every row, each after that row's own last one."""
+        self.positions = self.next if n_tokens == 1 else self.next + torch.arange(n_tokens, device=self.next.device)
+
+    def grow(self, n_tokens: int) -> None:
+        """Move on by the tokens that have been written, on the device; the host follows by :meth:`count`."""
+        self.next.add_(self.growth, alpha=n_tokens)
+
+    def count(self, n_tokens: int) -> None:
+        """Let the host know that every row but the empty places holds ``n_tokens`` more."""
+        self.lengths = [n if row in self._empty else n + n_tokens for row, n in enumerate(self.lengths)]
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """Return the additive attention mask (R, 1, T, n_visible) of the placed tokens: 0 is seen, -inf is not."""
+        keys = torch.arange(self.n_visible, device=self.index.device)
+        hidden = keys > self.positions[:, None, :, None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=keys.device).masked_fill_(hidden, -torch.inf)
+
+
+class Arena:
+    """Memory for the keys and values of one cache at a time, taken once: a recorded step finds them where they were."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = n_bytes
+        self._flat: dict[tuple[int, int], Tensor] = {}
+
+    def take(self, layer: int, part: int, shape: Sequence[int]) -> Tensor:
+        """Return the memory of a layer's keys (``part`` 0) or values (1) in ``shape``; what was there stays.
+
+        ``n_bytes`` is for all layers together and is divided evenly at the first call.
+        """
+        flat = self._flat[layer, part]
+        n = math.prod(shape)
+        assert n <= flat.numel(), f"{n} numbers in an arena of {flat.numel()}"
+        return flat[:n].view(*shape)
+
+    def reserve(self, n_layers: int, like: Tensor) -> None:
+        """Take the memory, in the dtype and on the device of ``like``; once."""
+        if not self._flat:
+            n = self._n_bytes // like.element_size() // (2 * n_layers)
+            self._flat = {(layer, part): like.new_zeros(n) for layer in range(n_layers) for part in (0, 1)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A row to be copied: row ``row`` of ``cache``."""
+
+    cache: "RowCache"
+    row: int
+
+    @property
+    def length(self) -> int:
+        """How many tokens it holds."""
+        return self.cache.rows.lengths[self.row]
 
 
 class RowLayer(CacheLayerMixin):
@@ -24,17 +152,20 @@ class RowLayer(CacheLayerMixin):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, rows: "Rows") -> None:
+    def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.rows = rows
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros (never NaN: a masked position is still multiplied by 0) in the shape of the first write."""
+        shape = (self.rows.n_rows, key_states.shape[1], self.rows.capacity)
+        self.hold(
+            key_states.new_zeros(*shape, key_states.shape[3]), value_states.new_zeros(*shape, value_states.shape[3])
+        )
 
-        def empty(states: Tensor) -> Tensor:
-            return states.new_zeros(self.rows.n_rows, states.shape[1], self.rows.capacity, states.shape[3])
-
-        self.keys, self.values = empty(key_states), empty(value_states)
+    def hold(self, keys: Tensor, values: Tensor) -> None:
+        """Keep keys and values in these tensors from now on."""
+        self.keys, self.values = keys, values
         self.is_initialized = True
 
     def update(
@@ -48,15 +179,11 @@ class RowLayer(CacheLayerMixin):
             self.keys.narrow(2, rows.shared_start, key_states.shape[2]).copy_(key_states)
             self.values.narrow(2, rows.shared_start, key_states.shape[2]).copy_(value_states)
         else:
-            self.keys[rows.index, :, rows.positions] = key_states.transpose(1, 2)
-            self.values[rows.index, :, rows.positions] = value_states.transpose(1, 2)
-        return self.keys[:, :, : self.rows.n_visible], self.values[:, :, : self.rows.n_visible]
-
-    def take(self, source: "RowLayer", index: Tensor, n_tokens: int) -> None:
-        """Fill this layer with copies of the rows ``index`` (R,) of ``source``, their first ``n_tokens`` positions."""
-        self.lazy_initialization(source.keys, source.values)
-        self.keys[:, :, :n_tokens] = source.keys[index, :, :n_tokens]
-        self.values[:, :, :n_tokens] = source.values[index, :, :n_tokens]
+            # a model split over devices has each layer's keys on the layer's own
+            index, positions = rows.index.to(self.keys.device), rows.positions.to(self.keys.device)
+            self.keys[index, :, positions] = key_states.transpose(1, 2)
+            self.values[index, :, positions] = value_states.transpose(1, 2)
+        return self.keys[:, :, : rows.n_visible], self.values[:, :, : rows.n_visible]
 
     def get_seq_length(self) -> int:
         """Unused: positions are given explicitly with every call."""
@@ -75,55 +202,50 @@ class RowLayer(CacheLayerMixin):
         return self.rows.capacity
 
 
-class Rows:
-    """Where the next tokens of R rows go, shared by all layers of a cache.
-
-    ``lengths`` is how many tokens each row holds. :meth:`place` sets, for the T tokens about to be read, ``index``
-    (R, 1) and ``positions`` (R, T), both int64, ``n_visible``, and ``shared_start``: the first position where it is the
-    same for every row, which makes writing a plain copy.
-    """
-
-    def __init__(self, n_rows: int, capacity: int, device: torch.device) -> None:
-        self.n_rows = n_rows
-        self.capacity = -(-capacity // BUCKET) * BUCKET
-        self.lengths = [0] * n_rows
-        self.index = torch.arange(n_rows, device=device)[:, None]
-        self.positions = torch.zeros(n_rows, 0, dtype=torch.int64, device=device)
-        self.n_visible = 0
-        self.shared_start: int | None = None
-
-    def place(self, n_tokens: int) -> None:
-        """Make room for ``n_tokens`` more tokens in every row, each after that row's own last one."""
-        last = max(self.lengths) + n_tokens
-        assert last <= self.capacity, f"{last} tokens in a cache of {self.capacity}"
-        device = self.index.device
-        self.shared_start = self.lengths[0] if len(set(self.lengths)) == 1 else None
-        starts = torch.tensor(self.lengths, device=device)[:, None]
-        self.positions = starts + torch.arange(n_tokens, device=device)
-        self.n_visible = -(-last // BUCKET) * BUCKET
-
-    def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return the additive attention mask (R, 1, T, n_visible) of the placed tokens: 0 is seen, -inf is not."""
-        keys = torch.arange(self.n_visible, device=self.index.device)
-        hidden = keys > self.positions[:, None, :, None]
-        return torch.zeros(hidden.shape, dtype=dtype, device=keys.device).masked_fill_(hidden, -torch.inf)
-
-
 class RowCache(Cache):
     """The cache of R rows of one model: one :class:`RowLayer` per layer around one :class:`Rows`."""
 
-    def __init__(self, n_layers: int, n_rows: int, capacity: int, device: torch.device) -> None:
-        self.rows = Rows(n_rows, capacity, device)
-        self.row_layers = [RowLayer(self.rows) for _ in range(n_layers)]
+    def __init__(self, n_layers: int, rows: Rows) -> None:
+        self.rows = rows
+        self.row_layers = [RowLayer(rows) for _ in range(n_layers)]
         super().__init__(layers=list(self.row_layers))
 
-    def copy_rows(self, index: Sequence[int], capacity: int) -> "RowCache":
-        """Return a new cache whose row i is a copy of this one's row ``index[i]``, of ``capacity`` tokens."""
-        device = self.rows.index.device
-        copy = RowCache(len(self.layers), len(index), capacity, device)
-        copy.rows.lengths = [self.rows.lengths[row] for row in index]
-        n_tokens = max(copy.rows.lengths)
-        rows = torch.tensor(index, device=device)
-        for layer, source in zip(copy.row_layers, self.row_layers, strict=True):
-            layer.take(source, rows, n_tokens)
-        return copy
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all keys and values."""
+        held = [layer for layer in self.row_layers if layer.is_initialized]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in held)
+
+    def fill(self, sources: Mapping[int, Source], at_most: int | None = None) -> None:
+        """Make row r a copy of ``sources[r]``, whose cache may be this one's predecessor in the same memory.
+
+        Keys and values of this cache must be held already; lengths are the caller's to set. Only the first ``at_most``
+        tokens are copied, if given.
+        """
+        by_cache: dict[int, list[int]] = {}
+        for row, source in sources.items():
+            by_cache.setdefault(id(source.cache), []).append(row)
+        for index, layer in enumerate(self.row_layers):
+            copies = []
+            for rows in by_cache.values():
+                cache = sources[rows[0]].cache
+                n_tokens = max(sources[row].length for row in rows) if at_most is None else at_most
+                origin = cache.row_layers[index]
+                taken = torch.tensor([sources[row].row for row in rows], device=origin.keys.device)
+                # all are copied out before any is written: old and new rows may share memory
+                copies.append((rows, n_tokens, origin.keys[taken, :, :n_tokens], origin.values[taken, :, :n_tokens]))
+            for rows, n_tokens, keys, values in copies:
+                place = torch.tensor(rows, device=layer.keys.device)
+                layer.keys[place, :, :n_tokens] = keys
+                layer.values[place, :, :n_tokens] = values
+
+    def hold_like(self, other: "RowCache", arena: Arena | None = None) -> None:
+        """Take memory for keys and values shaped as ``other``'s rows, from ``arena`` if given, else fresh zeros."""
+        for index, (layer, origin) in enumerate(zip(self.row_layers, other.row_layers, strict=True)):
+            parts = (origin.keys, origin.values)
+            shapes = [(self.rows.n_rows, part.shape[1], self.rows.capacity, part.shape[3]) for part in parts]
+            if arena is None:
+                layer.hold(parts[0].new_zeros(shapes[0]), parts[1].new_zeros(shapes[1]))
+            else:
+                arena.reserve(len(self.row_layers), parts[0])
+                layer.hold(arena.take(index, 0, shapes[0]), arena.take(index, 1, shapes[1]))

@@ -1,24 +1,28 @@
-"""The engine: a loaded base model with its guides, which answers comparisons."""
+"""The engine: a loaded base model with its guides, which answers comparisons, those of many visitors at once."""
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
+from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
 from models.detokenizing import Detokenizer, spell
 from models.ensemble import ModelEnsemble
+from models.jobs import Job, Letter
 from models.prompting import prompt_token_ids
+from models.runs import Run
+from models.scheduler import Limits, Scheduler, is_out_of_memory
 from steering.controls import slot_for
-from steering.decoder import Decoding, SlotStep
 from steering.errors import CapacityError, LoadError, PromptError
-from steering.types import Blend, FinishReason, Message, SamplingSettings, StepTrace
+from steering.types import Blend, Message, SamplingSettings
 
 logger = logging.getLogger(__name__)
+
+# A caller that waits is woken this often, so that it notices a stop, or that nobody reads it any more.
+HEARTBEAT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,30 @@ class Loaded:
     chat_templates: tuple[str | None, ...]
     base: BaseInfo
     guides: tuple[GuideInfo, ...]
+    limits: Limits
     examples: tuple[str, ...] = ()
 
 
 class Engine:
-    """Answers comparisons, one at a time; a second caller waits until the first has ended or was closed."""
+    """Answers comparisons; may be asked from any number of threads.
 
-    def __init__(self, loaded: Loaded) -> None:
+    Args:
+        loaded: the models.
+        in_background: answer all callers together on a thread that exists while there is work. Without, each
+            comparison is answered on its caller's thread, one at a time, for places that allow no thread.
+    """
+
+    def __init__(self, loaded: Loaded, *, in_background: bool = True) -> None:
         self.base = loaded.base
         self.guides = loaded.guides
         self.examples = loaded.examples
         self._loaded = loaded
-        self._busy = threading.Lock()
+        self._units = {guide.dimension: guide.unit for guide in loaded.guides}
+        self._scheduler = Scheduler(loaded.ensemble, loaded.limits)
+        self._in_background = in_background
+        self._turns = threading.Lock()  # without a thread of ours: whose turn it is
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def exponents(self, blend: Blend) -> dict[str, float]:
         """Return weight × unit of every guide by dimension.
@@ -58,12 +74,12 @@ class Engine:
     @property
     def weight_bytes(self) -> int:
         """The bytes of all weights, which every decoding step reads at least once."""
-        models = [group.model for group in self._loaded.ensemble.groups]
-        return sum(weight.nbytes for model in models for weight in [*model.parameters(), *model.buffers()])
+        return self._loaded.ensemble.members.nbytes
 
     @property
-    def _units(self) -> dict[str, float]:
-        return {guide.dimension: guide.unit for guide in self.guides}
+    def n_slots(self) -> int:
+        """How many answers are being decoded."""
+        return self._scheduler.n_slots
 
     def prompt_token_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt as the base model reads it.
@@ -77,42 +93,73 @@ class Engine:
         """Return one visible piece of text per token; joined they are the answer's text."""
         return spell(self._loaded.tokenizer, token_ids)
 
-    def compare(self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-        """Answer every blend of a request together; yields after each step, and once more with ``finished`` set
-        when the guides have said what they make of the unguided answers.
+    def compare(
+        self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
+    ) -> Iterator[Progress]:
+        """Answer every blend of a request together.
 
-        ``stop`` is asked after every step; when it says yes, the answers still running end as STOPPED and are reported
-        like finished ones. Closing the generator frees everything without a report.
+        Yields while the request waits (``position`` above 0), after every step, and once more with ``finished`` set
+        when the guides have said what they make of the unguided answers. A caller that is slower than the engine
+        misses steps in between, but no token.
+
+        ``stop`` is asked all along; when it says yes, or when the time limit is over, the answers still running end as
+        STOPPED. Closing the generator releases everything within a step. ``owner`` is whose request it is: where
+        requests wait, owners take turns.
 
         Raises (before the first step):
             PromptError: the prompt and the answer do not fit into the context.
             BlendError: a dimension without a guide, or a negative weight without the plausibility mask.
+            BusyError: too many requests are waiting.
             CapacityError: memory has run out (also later).
-            LoadError: a model returns NaN (also later).
+            LoadError: a model returns NaN or fails (also later).
         """
-        slots = [slot_for(blend, self._units, request.sampling) for blend in request.blends]
+        slots = [slot_for(blend, self._units, request.sampling, request.n_top) for blend in request.blends]
         prompts = self._prompts(request)
-        with self._busy, _told_plainly():
-            start = time.perf_counter()
-            run = _Run(self, request, prompts, [_Growing(Detokenizer(self._loaded.tokenizer)) for _ in slots])
-            scores = request.score_unguided and bool(self.guides)
-            decoding = Decoding(self._loaded.ensemble, prompts, slots, request.n_top, scores=scores)
-            for steps in decoding.steps():
-                stopped = stop()
-                run.add(steps, time.perf_counter() - start, stopped)
-                if stopped or run.finished:
-                    break
-                yield run.progress()
-            if scores and run.has_unscored:
-                # the answers need not wait for what the guides make of them
-                yield run.progress()
-                try:
-                    run.score_unguided(decoding)
-                except (RuntimeError, MemoryError) as error:
-                    if not _is_out_of_memory(error):
-                        raise
-                    logger.warning("No memory was left for the guides to score the unguided answers.")
-            yield run.progress(finished=True)
+        job = Job(prompts, slots, scores=request.score_unguided and bool(self.guides), owner=owner)
+        tokenizer = self._loaded.tokenizer
+        run = Run(request, prompts[0], list(self._units), self.exponents, lambda: Detokenizer(tokenizer))
+        with nullcontext() if self._in_background else self._turns, _told_plainly():
+            self._scheduler.submit(job)
+            try:
+                while not run.is_over:
+                    for letter in self._letters(job):
+                        run.add(letter)
+                    job.is_stopping = job.is_stopping or stop()
+                    yield run.progress()
+            finally:
+                job.is_cancelled = True
+                if not self._in_background:
+                    self._scheduler.turn()
+
+    def _letters(self, job: Job) -> list[Letter]:
+        """What has come for a job since the last time; at least one letter unless nothing happens for a while."""
+        if self._in_background:
+            self._wake()
+            return job.letters(HEARTBEAT_SECONDS)
+        letters: list[Letter] = []
+        while not letters:
+            self._scheduler.turn()
+            letters = job.letters(None)
+        return letters
+
+    def _wake(self) -> None:
+        """Have a thread take turns as long as there is work."""
+        with self._starting:
+            if self._thread is None and not self._scheduler.is_idle:
+                self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                self._scheduler.turn()
+            except Exception as error:
+                logger.exception("The engine failed and begins afresh.")
+                self._scheduler.fail_all(error)
+            with self._starting:
+                if self._scheduler.is_idle:
+                    self._thread = None
+                    return
 
     def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
         """Word the prompt for every member; members that share a template share the ids."""
@@ -131,94 +178,19 @@ class Engine:
         return prompts
 
 
-@dataclass
-class _Growing:
-    """One answer while it is being written."""
-
-    detokenizer: Detokenizer
-    steps: list[StepTrace] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    seconds: float = 0.0
-
-
-@dataclass
-class _Run:
-    """A comparison under way."""
-
-    engine: Engine
-    request: ComparisonRequest
-    prompts: list[list[int]]
-    answers: list[_Growing]
-
-    @property
-    def finished(self) -> bool:
-        return all(answer.finish_reason for answer in self.answers)
-
-    def add(self, steps: Sequence[SlotStep], seconds: float, stopped: bool) -> None:
-        for step in steps:
-            answer = self.answers[step.slot]
-            answer.steps.append(step.trace)
-            answer.detokenizer.add(step.trace.token_id)
-            answer.finish_reason = step.finish_reason or (FinishReason.STOPPED if stopped else None)
-            answer.seconds = seconds
-
-    def score_unguided(self, decoding: Decoding) -> None:
-        """Ask the guides what they make of the answers they did not see while those were written."""
-        for answer in self.answers:
-            if not answer.steps[0].guide_logprobs:
-                tokens = [step.token_id for step in answer.steps]
-                rows = decoding.score(tokens).T.tolist()
-                dimensions = [guide.dimension for guide in self.engine.guides]
-                answer.steps = [
-                    replace(step, guide_logprobs=dict(zip(dimensions, row, strict=True)))
-                    for step, row in zip(answer.steps, rows, strict=True)
-                ]
-
-    @property
-    def has_unscored(self) -> bool:
-        return any(not answer.steps[0].guide_logprobs for answer in self.answers)
-
-    def progress(self, *, finished: bool = False) -> Progress:
-        return Progress(
-            n_tokens=max(len(answer.steps) for answer in self.answers),
-            finished=finished,
-            answers=self.snapshot,
-            prompt_token_ids=tuple(self.prompts[0]),
-        )
-
-    def snapshot(self) -> tuple[Answer, ...]:
-        return tuple(
-            Answer(
-                blend=blend,
-                exponents=self.engine.exponents(blend),
-                text=answer.detokenizer.text,
-                token_ids=tuple(step.token_id for step in answer.steps),
-                finish_reason=answer.finish_reason,
-                seconds=answer.seconds,
-                steps=tuple(answer.steps),
-            )
-            for blend, answer in zip(self.request.blends, self.answers, strict=True)
-        )
-
-
-class _told_plainly:  # noqa: N801 - reads as a statement
-    """Translate running out of memory, and models that return no numbers, into errors for a person."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if _is_out_of_memory(error):
-            raise CapacityError(
-                "Memory ran out while answering.", hint="Shorten the prompt or the answer, or compare fewer blends."
-            ) from error
-        if isinstance(error, FloatingPointError):
-            raise LoadError(
-                f"The answers cannot go on: {error}.",
-                hint="Try --dtype float32; if it stays, the base model or a guide is damaged.",
-            ) from error
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    is_allocation = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return is_allocation or isinstance(error, torch.OutOfMemoryError | MemoryError)
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Translate running out of memory, and models that fail or return no numbers, into errors for a person."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise LoadError(
+            f"The answers cannot go on: {error}.",
+            hint="Try --dtype float32; if it stays, the base model or a guide is damaged.",
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CapacityError(
+            "Memory ran out while answering.", hint="Shorten the prompt or the answer, or compare fewer blends."
+        ) from error

@@ -14,6 +14,7 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from models.cpu import has_fast_bf16
 from models.presets import DTYPE_NAMES, Source
 from steering.errors import CapacityError, LoadError, TillerError, VocabularyError
 
@@ -56,9 +57,9 @@ def choose_placement(device: str = "auto", dtype: str = "auto", preset_dtype: st
         return Placement(chosen, _dtype(preset_dtype), "the preset asks for it")
     if chosen.type == "cuda":
         return Placement(chosen, torch.bfloat16, "a GPU computes bf16 at full speed")
-    if _cpu_has_bf16_matrix_units():
-        return Placement(chosen, torch.bfloat16, "this processor has bf16 matrix units")
-    return Placement(chosen, torch.float32, "this processor has no bf16 matrix units")
+    if has_fast_bf16():
+        return Placement(chosen, torch.bfloat16, "this processor multiplies bf16 faster")
+    return Placement(chosen, torch.float32, "this processor is fast in float32 only")
 
 
 def _choose_device(name: str) -> torch.device:
@@ -81,11 +82,6 @@ def _dtype(name: str | None) -> torch.dtype:
     dtype = getattr(torch, str(name))
     assert isinstance(dtype, torch.dtype)
     return dtype
-
-
-def _cpu_has_bf16_matrix_units() -> bool:
-    # torch has the question only under this name; AVX-512 bf16 alone is no faster than fp32 for a few rows
-    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def fetch(source: Source) -> Path:

@@ -9,6 +9,7 @@
     ├── LoadError               a base model or guide cannot be loaded
     │   └── VocabularyError     a guide's vocabulary is not the base's
     ├── CapacityError           memory or slots have run out
+    │   └── BusyError           too many others are waiting
     └── StorageError            the database cannot be read or written
         ├── SchemaError         the database has another schema version
         └── NotFoundError       no record with that id
@@ -62,6 +63,10 @@ class VocabularyError(LoadError):
 
 class CapacityError(TillerError):
     """Memory or slots have run out."""
+
+
+class BusyError(CapacityError):
+    """Too many others are waiting; the same request can be made again later."""
 
 
 class StorageError(TillerError):

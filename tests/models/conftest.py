@@ -8,8 +8,11 @@ import torch
 
 from models.assembly import load_engine
 from models.engine import Engine
+from models.options import EngineOptions
 from models.presets import GuideSpec, Preset, Source, load_preset
 from tests.models.tiny import save_lora, save_model
+
+ON_CALLERS_THREAD = EngineOptions(in_background=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,16 +43,19 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_folder: Callable[[str], Path]) -> Callable[..., Engine]:
-    """Load tiny models: ``tiny_engine("llama", "lora-a", "weak")``; dimensions are the folders' names."""
-    loaded: dict[tuple[str, ...], Engine] = {}
+    """Load tiny models: ``tiny_engine("llama", "lora-a", "weak")``; dimensions are the folders' names.
 
-    def engine(architecture: str, *guides: str) -> Engine:
-        key = (architecture, *guides)
+    Comparisons are answered on the caller's thread unless ``options`` say otherwise.
+    """
+    loaded: dict[tuple[str | EngineOptions, ...], Engine] = {}
+
+    def engine(architecture: str, *guides: str, options: EngineOptions = ON_CALLERS_THREAD) -> Engine:
+        key = (architecture, *guides, options)
         if key not in loaded:
             root = tiny_folder(architecture)
             specs = tuple(GuideSpec(Source(str(root / name)), dimension=name, unit=0.5) for name in guides)
             preset = Preset("tiny", Source(str(root / "base")), specs)
-            loaded[key] = load_engine(preset, device="cpu", dtype="float32")
+            loaded[key] = load_engine(preset, device="cpu", dtype="float32", options=options)
         return loaded[key]
 
     return engine

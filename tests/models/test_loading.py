@@ -33,14 +33,20 @@ def llama(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
 @pytest.mark.parametrize("preset_dtype", [None, "bfloat16", "float16", "float32", "auto"])
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
-@pytest.mark.parametrize("has_amx", [True, False])
+@pytest.mark.parametrize("features", [(), ("_is_amx_tile_supported",), ("_is_avx512_bf16_supported",)])
 @pytest.mark.parametrize("n_gpus", [0, 2])
 def test_device_and_dtype_follow_the_machine_the_preset_and_the_person(
-    monkeypatch: pytest.MonkeyPatch, n_gpus: int, has_amx: bool, device: str, dtype: str, preset_dtype: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    n_gpus: int,
+    features: tuple[str, ...],
+    device: str,
+    dtype: str,
+    preset_dtype: str | None,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in features)
     if device.startswith("cuda") and not n_gpus:
         with pytest.raises(LoadError, match="sees no GPU"):
             choose_placement(device, dtype, preset_dtype)
@@ -54,7 +60,7 @@ def test_device_and_dtype_follow_the_machine_the_preset_and_the_person(
     elif on_gpu:
         expected = asked or "bfloat16"
     else:
-        expected = "float32" if asked == "float32" or not has_amx else "bfloat16"
+        expected = "float32" if asked == "float32" or not features else "bfloat16"
     assert str(placement.dtype) == f"torch.{expected}"
     assert placement.reason
 

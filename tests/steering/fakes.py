@@ -1,56 +1,95 @@
 """A hand-written ensemble over a tiny vocabulary whose next-token tables are known exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from steering.ensemble import Logprobs
+from steering.ensemble import Decide, Logprobs, Reading
 
 
 class TableEnsemble:
     """Members are tables: the logits of the next token depend on the last token only, ``tables`` (1 + G, V, V) fp64.
 
-    ``released`` records which slots were let go, so that a test can see that none stays.
+    ``empty_places`` places without a slot are computed beside those that have one. ``fails`` makes the n-th step from
+    now raise.
     """
 
-    def __init__(self, tables: Tensor, eos: frozenset[int] = frozenset()) -> None:
+    def __init__(self, tables: Tensor, eos: frozenset[int] = frozenset(), empty_places: int = 0) -> None:
         self.tables = tables
         self.dimensions = tuple(f"d{index}" for index in range(len(tables) - 1))
         self.vocabulary_size = tables.shape[-1]
         self.eos_token_ids = eos
         self.device = torch.device("cpu")
-        self.batches: list[TableBatch] = []
+        self.empty_places = empty_places
+        self.fails: int | None = None
+        self.n_steps = 0
 
-    def prefill(
-        self, prompts: Sequence[Sequence[int]], guided: Sequence[bool], max_new_tokens: int, *, with_guides: bool
-    ) -> tuple["TableBatch", Logprobs]:
+    def read(self, prompts: Sequence[Sequence[int]], *, with_guides: bool) -> "TableReading":
+        return TableReading(self, prompts[0])
+
+    def batch(self) -> "TableBatch":
+        return TableBatch(self)
+
+    def look(self, last: Tensor, guided: list[int]) -> Logprobs:
+        logprobs = self.tables.float().log_softmax(-1)[:, last]
+        return Logprobs(logprobs[0], logprobs[1:][:, guided], torch.tensor(guided, dtype=torch.int64))
+
+
+class TableReading:
+    def __init__(self, ensemble: TableEnsemble, prompt: Sequence[int]) -> None:
+        self.ensemble, self.prompt = ensemble, prompt
+        self.n_left = self.n_prompt = len(prompt)
+
+    def advance(self, n_tokens: int) -> None:
+        self.n_left = max(0, self.n_left - n_tokens)
+
+    def logprobs(self, guided: Sequence[bool]) -> Logprobs:
         slots = [slot for slot, is_guided in enumerate(guided) if is_guided]
-        assert with_guides or not slots
-        batch = TableBatch(self, len(guided), slots, prompts[0][-1])
-        self.batches.append(batch)
-        return batch, batch.look(torch.tensor([prompts[0][-1]] * len(guided)))
+        return self.ensemble.look(torch.tensor([self.prompt[-1]] * len(guided)), slots)
+
+    def score(self, response: Sequence[int]) -> Iterator[Tensor]:
+        previous = [self.prompt[-1], *response[:-1]]
+        yield self.ensemble.tables[1:].float().log_softmax(-1)[:, previous, list(response)]
 
 
 class TableBatch:
-    def __init__(self, ensemble: TableEnsemble, n_slots: int, guided: list[int], last_of_prompt: int) -> None:
-        self.last_of_prompt = last_of_prompt
+    def __init__(self, ensemble: TableEnsemble) -> None:
         self.ensemble = ensemble
-        self.n_slots = n_slots
-        self.guided = guided
+        self.slots: list[int | None] = []
+        self.columns: list[int | None] = []
 
-    def look(self, last: Tensor) -> Logprobs:
-        logprobs = self.ensemble.tables.float().log_softmax(-1)[:, last]
-        return Logprobs(logprobs[0], logprobs[1:][:, self.guided], torch.tensor(self.guided, dtype=torch.int64))
+    def join(self, reading: Reading, keys: Sequence[int], guided: Sequence[bool], n_tokens: int) -> None:
+        assert reading.n_left == 0
+        columns = [key for key in self.columns if key is not None]
+        columns += [key for key, is_guided in zip(keys, guided, strict=True) if is_guided]
+        self._place([*(key for key in self.slots if key is not None), *keys], columns)
 
-    def step(self, tokens: Tensor) -> Logprobs:
-        assert len(tokens) == self.n_slots
-        return self.look(tokens)
+    def leave(self, keys: Sequence[int]) -> None:
+        assert set(keys) <= set(self.slots)
+        rest = [key for key in self.slots if key is not None and key not in keys]
+        self._place(rest, [key for key in self.columns if key in rest])
 
-    def keep(self, slots: Sequence[int]) -> None:
-        self.guided = [new for new, old in enumerate(slots) if old in self.guided]
-        self.n_slots = len(slots)
+    def _place(self, keys: Sequence[int], columns: Sequence[int | None]) -> None:
+        n_empty = self.ensemble.empty_places if keys else 0
+        self.slots = [*[None] * n_empty, *keys]
+        self.columns = [*columns, *[None] * n_empty]
 
-    def score(self, response: Sequence[int]) -> Tensor:
-        previous = [self.last_of_prompt, *response[:-1]]
-        return self.ensemble.tables[1:].float().log_softmax(-1)[:, previous, list(response)]
+    def step(self, tokens: Tensor, decide: Decide, variant: Hashable) -> Tensor:
+        ensemble = self.ensemble
+        assert len(tokens) == len(self.slots)
+        if ensemble.fails is not None:
+            ensemble.fails -= 1
+            if ensemble.fails < 0:
+                ensemble.fails = None
+                raise RuntimeError("the table is broken")
+        ensemble.n_steps += 1
+        return decide(ensemble.look(tokens, [self.slots.index(key) for key in self.columns]))
+
+    def restore(self) -> None:
+        pass
+
+    def copy(self, keys: Sequence[int]) -> "TableBatch":
+        other = TableBatch(self.ensemble)
+        other._place(keys, [key for key in self.columns if key in keys])
+        return other

@@ -9,7 +9,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from steering.controls import Controls, Slot
+from steering.controls import Controls, Place, Slot
+from steering.noise import token_keys
 from steering.sampling import draw, truncate
 from steering.types import SamplingSettings
 
@@ -21,8 +22,9 @@ def random_scores(seed: int, n_rows: int = 1) -> torch.Tensor:
 
 
 def controls(*settings: SamplingSettings, vocabulary_size: int = V) -> Controls:
-    slots = [Slot(1.0, (), setting) for setting in settings]
-    return Controls(slots, 17, 0, vocabulary_size, torch.device("cpu"))
+    made = Controls(len(settings), 0, 0, token_keys(vocabulary_size, torch.device("cpu")))
+    made.load([Place(Slot(1.0, (), setting), 17, 0, 1) for setting in settings], [])
+    return made
 
 
 def kept_ids(scores: torch.Tensor, *settings: SamplingSettings) -> list[set[int]]:

@@ -1,0 +1,56 @@
+"""How much memory the engine may take for keys and values, and what fits into it."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from models.batch import row_bytes
+from models.members import Members
+
+logger = logging.getLogger(__name__)
+
+# A container's own limit (cgroup 2), which the machine's free memory says nothing about.
+_LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_REMEMBERED_SHARE = 8
+_MOST_REMEMBERED_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``cache_bytes`` for the answers being decoded, ``remembered_bytes`` for the prompts read before."""
+
+    cache_bytes: int
+    remembered_bytes: int
+
+
+def plan_memory(members: Members, memory_fraction: float, context_length: int) -> Budget:
+    """Divide ``memory_fraction`` of what is free once the models are loaded, and log what fits.
+
+    Prompts read before get an eighth, at most 2 GB.
+    """
+    free = _free_bytes(members.device)
+    allowed = int(memory_fraction * free)
+    remembered = min(allowed // _REMEMBERED_SHARE, _MOST_REMEMBERED_BYTES)
+    budget = Budget(allowed - remembered, remembered)
+    per_token = sum(row_bytes(group) * len(group.members(with_guides=True)) for group in members.groups)
+    logger.info(
+        "Keys and values may take %.1f of %.1f GB free: room for %d guided answers of %d tokens at once.",
+        allowed / 2**30,
+        free / 2**30,
+        budget.cache_bytes // (per_token * context_length),
+        context_length,
+    )
+    return budget
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    try:
+        return min(free, int(_LIMIT.read_text()) - int(_USED.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free

@@ -1,0 +1,276 @@
+"""Who is answered when: requests wait, are read piece by piece, decoded together, and leave as they end.
+
+One turn admits who fits, reads one piece of one prompt, decodes one token of every answer, and lets the guides score
+one piece of one unguided answer. Only one thread at a time may take turns; requests are handed in from any thread.
+"""
+
+import gc
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from models.batch import ModelBatch, bytes_for
+from models.ensemble import ModelEnsemble
+from models.jobs import Ended, Job, Over, Scored, Written
+from models.waitlist import Waitlist
+from steering.decoder import Decoder, SlotStep
+from steering.errors import CapacityError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine takes on at once.
+
+    Args:
+        max_slots: answers being decoded together.
+        max_waiting: requests that wait; more are refused.
+        max_waiting_tokens: the same in tokens, prompts and longest possible answers together.
+        time_limit_seconds: a request's answers end as they are when its turn came that long ago.
+        chunk_tokens: how much of a prompt is read between two steps of the others.
+        cache_bytes: how much memory keys and values of the answers being decoded may take.
+    """
+
+    max_slots: int = 64
+    max_waiting: int = 32
+    max_waiting_tokens: int = 262_144
+    time_limit_seconds: float = 300.0
+    chunk_tokens: int = 256
+    cache_bytes: int = 2**33
+
+
+class Scheduler:
+    """Runs jobs on an ensemble, each as if it were alone."""
+
+    def __init__(self, ensemble: ModelEnsemble, limits: Limits) -> None:
+        self.limits = limits
+        self._ensemble = ensemble
+        self._decoder = Decoder(ensemble, is_ahead=ensemble.ways.is_ahead)
+        self._waitlist = Waitlist(limits.max_waiting, limits.max_waiting_tokens)
+        self._reading: deque[Job] = deque()
+        self._decoding: dict[int, tuple[Job, int]] = {}  # the job and the index of the answer, by the slot's key
+        self._scoring: deque[Job] = deque()
+        self._n_keys = 0
+        self._is_second_try = False
+
+    def submit(self, job: Job) -> None:
+        """Take on a request; may be called from any thread.
+
+        Raises:
+            BusyError: too many wait already.
+            CapacityError: it would not fit if it were alone.
+        """
+        members, rounding = self._ensemble.members, self._ensemble.ways.rounding
+        n_bytes = bytes_for(members, rounding, len(job.slots), job.n_guided, job.n_tokens)
+        if n_bytes > self.limits.cache_bytes or len(job.slots) > self.limits.max_slots:
+            raise CapacityError(
+                f"{len(job.slots)} answers of up to {job.n_tokens} tokens need {n_bytes / 2**20:,.0f} MB; there are "
+                f"{self.limits.cache_bytes / 2**20:,.0f} MB for up to {self.limits.max_slots} answers.",
+                hint="Shorten the prompt or the answer, or compare fewer blends.",
+            )
+        self._waitlist.add(job)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The requests whose turn has come, each once."""
+        decoding = [job for job, _ in self._decoding.values()]
+        return list(dict.fromkeys([*self._reading, *decoding, *self._scoring]))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (len(self._waitlist) or self._reading or self._decoding or self._scoring)
+
+    @property
+    def n_slots(self) -> int:
+        """How many answers are being decoded."""
+        return sum(key is not None for key in self._decoder.batch.slots)
+
+    def turn(self) -> None:
+        """Do a little for everybody."""
+        self._end_from_outside()
+        for job in self._waitlist.admit(self.jobs, self._fits):
+            self._reading.append(job)
+        self._read()
+        self._decode()
+        self._score()
+
+    def fail_all(self, error: BaseException) -> None:
+        """End every request with an error and begin afresh: for errors that are nobody's own."""
+        for job in [*self.jobs, *self._waitlist.clear()]:
+            job.mailbox.put(Over(error))
+        self._reading.clear()
+        self._decoding.clear()
+        self._scoring.clear()
+        self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
+
+    def _end_from_outside(self) -> None:
+        for job in self.jobs:
+            timed_out = job.seconds > self.limits.time_limit_seconds
+            if job.is_cancelled:
+                self._drop(job)
+            elif (job.is_stopping or timed_out) and job not in self._scoring:
+                self._leave(job)
+                job.mailbox.put(Ended(timed_out and not job.is_stopping))
+                self._written(job)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether there is room for one more beside those that run or are being read."""
+        unseated = [*self._reading, job]
+        n_slots = sum(len(other.slots) for other in unseated)
+        batch = cast(ModelBatch, self._decoder.batch)
+        n_guided, n_tokens = sum(other.n_guided for other in unseated), max(other.n_tokens for other in unseated)
+        n_bytes = batch.bytes_with(n_slots, n_guided, n_tokens)
+        return self.n_slots + n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
+
+    def _read(self) -> None:
+        """Read one piece of one prompt, in turn, and let those that are read join."""
+        for _ in range(len(self._reading)):
+            job = self._reading.popleft()
+            try:
+                is_piece = self._advance(job)
+                if job.reading is not None and not job.reading.n_left:
+                    self._join(job)
+                else:
+                    self._reading.append(job)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
+                self._fail(job, error)
+                continue
+            if is_piece:
+                return
+
+    def _advance(self, job: Job) -> bool:
+        """Read a piece of a prompt; whether there was anything left to read."""
+        if job.reading is None:
+            job.reading = self._ensemble.read(job.prompts, with_guides=job.with_guides)
+        if not job.reading.n_left:
+            return False
+        job.reading.advance(self.limits.chunk_tokens)
+        if not job.reading.n_left:
+            self._ensemble.remember(job.reading)
+        return True
+
+    def _join(self, job: Job) -> None:
+        assert job.reading is not None
+        keys = list(range(self._n_keys, self._n_keys + len(job.slots)))
+        self._n_keys += len(keys)
+        slots = dict(zip(keys, job.slots, strict=True))
+        try:
+            self._decoder.join(job.reading, slots)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._make_room()
+            self._decoder.join(job.reading, slots)
+        job.keys = keys
+        self._decoding |= {key: (job, index) for index, key in enumerate(keys)}
+
+    def _decode(self) -> None:
+        if not self._decoding:
+            return
+        try:
+            steps = self._decoder.step()
+        except Exception as error:  # noqa: BLE001 - whose it is has to be found out
+            self._blame(error)
+            return
+        self._is_second_try = False
+        by_job: dict[Job, dict[int, SlotStep]] = {}
+        for step in steps:
+            job, index = self._decoding[step.slot]
+            by_job.setdefault(job, {})[index] = step
+        for job, own in by_job.items():
+            if any(step.is_broken for step in own.values()):
+                self._fail(job, FloatingPointError("a model returned NaN log-probabilities"))
+                continue
+            job.mailbox.put(Written(own, job.seconds))
+            for index, step in own.items():
+                job.written[index].append(step.token_id)
+                if step.finish_reason:
+                    del self._decoding[step.slot]
+            if not any(key in self._decoding for key in job.keys):
+                self._written(job)
+
+    def _blame(self, error: Exception) -> None:
+        """Find whose fault a failed step was, and let the others go on: nothing of theirs is lost."""
+        jobs = list(dict.fromkeys(job for job, _ in self._decoding.values()))
+        newest = max(jobs, key=lambda job: job.number)
+        culprits: list[tuple[Job, Exception]] = []
+        if is_out_of_memory(error):
+            self._make_room()
+            if not self._is_second_try:
+                self._is_second_try = True
+                return
+            culprits = [(newest, error)]
+        for job in [] if culprits else jobs:
+            try:
+                self._decoder.try_alone([key for key in job.keys if key in self._decoding])
+            except Exception as its_own:  # noqa: BLE001 - told to whose it is
+                culprits.append((job, its_own))
+        # where each can go on alone it is too much for all together: who came last goes
+        for job, own in culprits or [(newest, error)]:
+            self._fail(job, own)
+
+    def _written(self, job: Job) -> None:
+        """All answers of a job have ended: score them or be done."""
+        if job.scores and any(not slot.is_guided for slot in job.slots) and any(job.written):
+            job.scoring = job.unscored()
+            self._scoring.append(job)
+        else:
+            job.mailbox.put(Over())
+
+    def _score(self) -> None:
+        if not self._scoring:
+            return
+        job = self._scoring.popleft()
+        assert job.scoring is not None
+        try:
+            index, piece = next(job.scoring)
+        except StopIteration:
+            job.mailbox.put(Over())
+            return
+        except Exception as error:  # noqa: BLE001 - the answers are there; only what the guides make of them is not
+            if not is_out_of_memory(error):
+                self._fail(job, error)
+                return
+            logger.warning("No memory was left for the guides to score the unguided answers.")
+            job.mailbox.put(Over())
+            return
+        job.mailbox.put(Scored(index, piece.T.tolist()))
+        self._scoring.append(job)
+
+    def _leave(self, job: Job) -> None:
+        """Release what a job has of the batch."""
+        keys = [key for key in job.keys if key in self._decoding]
+        for key in keys:
+            del self._decoding[key]
+        if keys:
+            self._decoder.leave(keys)
+        if job in self._reading:
+            self._reading.remove(job)
+
+    def _drop(self, job: Job) -> None:
+        self._leave(job)
+        if job in self._scoring:
+            self._scoring.remove(job)
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        logger.debug("A request failed.", exc_info=error)
+        self._drop(job)
+        job.mailbox.put(Over(error))
+
+    def _make_room(self) -> None:
+        """Give back all memory that is not needed at once."""
+        self._ensemble.forget()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that an allocation failed."""
+    is_allocation = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return is_allocation or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -1,0 +1,77 @@
+"""The requests that wait: bounded, and fair among those who made them."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from models.jobs import Job
+from steering.errors import BusyError
+
+
+class Waitlist:
+    """Requests whose turn has not come; may be used from any thread.
+
+    Owners take turns: whoever has the fewest requests running or waiting ahead goes first, and among equals whoever
+    came first. Who is at the head is not overtaken, however much room it needs.
+
+    Args:
+        max_requests: how many may wait.
+        max_tokens: the same in tokens, prompts and longest possible answers together; one request may always wait.
+    """
+
+    def __init__(self, max_requests: int, max_tokens: int) -> None:
+        self._max_requests, self._max_tokens = max_requests, max_tokens
+        self._lock = threading.Lock()
+        self._waiting: list[Job] = []
+        self._n_jobs = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, job: Job) -> None:
+        """Let a request wait.
+
+        Raises:
+            BusyError: too many do.
+        """
+        with self._lock:
+            n_tokens = sum(len(other.slots) * other.n_tokens for other in [*self._waiting, job])
+            if len(self._waiting) >= self._max_requests or (self._waiting and n_tokens > self._max_tokens):
+                raise BusyError(
+                    f"{len(self._waiting)} requests are waiting already, as many as are let wait.",
+                    hint="Try again in a moment.",
+                )
+            self._n_jobs += 1
+            job.number = self._n_jobs
+            self._waiting.append(job)
+
+    def admit(self, running: Iterable[Job], fits: Callable[[Job], bool]) -> list[Job]:
+        """Take out, in order, the requests that fit, and let the others know their places; drops cancelled ones.
+
+        Args:
+            running: the requests whose turn has come already.
+            fits: whether one more can be taken on; asked again after each that could.
+        """
+        if not self._waiting:
+            return []
+        with self._lock:
+            self._waiting = [job for job in self._waiting if not job.is_cancelled]
+            n_ahead = Counter(job.owner for job in running)
+            ranks = {}
+            for job in self._waiting:
+                ranks[job] = (n_ahead[job.owner], job.number)
+                n_ahead[job.owner] += 1
+            self._waiting.sort(key=lambda job: ranks[job])
+            admitted = []
+            while self._waiting and fits(self._waiting[0]):
+                admitted.append(self._waiting.pop(0))
+                admitted[-1].start()
+            for position, job in enumerate(self._waiting, start=1):
+                job.move(position)
+            return admitted
+
+    def clear(self) -> list[Job]:
+        """Take out all."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            return waiting
