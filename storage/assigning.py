@@ -20,7 +20,7 @@ from storage.next_item import (
     choose_regular,
     roles_due,
 )
-from storage.records import ComparisonKind, Judgement, JudgementInput, new_id
+from storage.records import ComparisonKind, Judgement, JudgementInput, is_id, new_id
 from storage.records_pairs import CanonicalSide
 from storage.records_studies import MAX_UNDO, Answer, ItemRole
 from storage.saving import not_found
@@ -151,14 +151,14 @@ def undo_item(session: Session, item_id: str, annotator_id: str, now: datetime) 
 
 
 def _locked_assignment(session: Session, item_id: str, annotator_id: str) -> AssignmentRow:
-    item = session.get(StudyItemRow, item_id)
+    item = session.get(StudyItemRow, item_id) if is_id(item_id) and is_id(annotator_id) else None
     if item is not None:
         lock_comparison(session, item.comparison_id)
-    # Read after the lock: another tab may have answered meanwhile.
-    assignment = session.get(AssignmentRow, (item_id, annotator_id))
-    if assignment is None:
-        raise not_found("item of yours", item_id)
-    return assignment
+        # Read after the lock: another tab may have answered meanwhile.
+        assignment = session.get(AssignmentRow, (item_id, annotator_id))
+        if assignment is not None:
+            return assignment
+    raise not_found("item of yours", item_id)
 
 
 def _count_answer(session: Session, item_id: str, change: int) -> None:
@@ -202,12 +202,16 @@ def _candidates(session: Session, rules: Rules, turn: Turn) -> list[Candidate]:
 
 
 def _assign(session: Session, turn: Turn, item_id: str, shown_left: CanonicalSide) -> None:
+    last = select(func.max(AssignmentRow.position)).where(
+        AssignmentRow.study_id == turn.study_id, AssignmentRow.annotator_id == turn.annotator_id
+    )
+    n_before = session.scalars(last).one()
     session.add(
         AssignmentRow(
             item_id=item_id,
             annotator_id=turn.annotator_id,
             study_id=turn.study_id,
-            position=turn.given.n_items,
+            position=0 if n_before is None else n_before + 1,
             shown_left=shown_left.value,
             shown_at=turn.now,
             answered_at=None,

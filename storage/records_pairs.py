@@ -125,7 +125,7 @@ class PairFilter:
     given.
 
     Raises:
-        InputError: a time has no zone, or the times leave nothing between them.
+        InputError: a time has no zone, the times leave nothing between them, or a text cannot be stored.
     """
 
     study_ids: tuple[str, ...] | None = None
@@ -137,6 +137,9 @@ class PairFilter:
     include_steer: bool = False
 
     def __post_init__(self) -> None:
+        named = (self.study_ids, self.dimensions, self.annotator_ids, self.groups)
+        for text in (text for texts in named for text in texts or ()):
+            check_text("word to filter by", text, 0, MAX_LABEL_CHARS)
         for name, moment in (("since", self.since), ("until", self.until)):
             if moment is not None and not isinstance(moment.utcoffset(), timedelta):
                 raise InputError(f"The time {name} is {moment!r}; it has no zone.", hint="Add one, e.g. +00:00.")

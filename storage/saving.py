@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from steering.errors import NotFoundError, StorageError
-from storage.records import Comparison, Generation
+from storage.records import Comparison, Generation, is_id
 from storage.rows import comparison_from, generation_from, generation_values, guide_values
 from storage.tables import AnnotatorRow, Base, ComparisonRow, GenerationGuideRow, GenerationRow
 
@@ -57,7 +57,7 @@ def require_annotator(session: Session, annotator_id: str) -> AnnotatorRow:
     Raises:
         NotFoundError: there is none.
     """
-    row = session.get(AnnotatorRow, annotator_id, with_for_update={"read": True})
+    row = session.get(AnnotatorRow, annotator_id, with_for_update={"read": True}) if is_id(annotator_id) else None
     if row is None or row.deleted_at is not None:
         raise not_found("annotator", annotator_id)
     return row

@@ -39,6 +39,10 @@ _N_AT_ONCE = 500
 _OriginalRow = aliased(StudyItemRow)
 _LeftRow, _RightRow = aliased(GenerationRow), aliased(GenerationRow)
 
+_SIDES = {side.value: side for side in CanonicalSide}
+_STRENGTHS: dict[str | None, Strength | None] = {None: None, **{strength.value: strength for strength in Strength}}
+_OUTCOMES = {(choice.value, side.value): outcome_of(choice, side) for choice in Choice for side in CanonicalSide}
+
 _JUDGED = (
     JudgementRow.id.label("judgement_id"),
     JudgementRow.comparison_id,
@@ -71,7 +75,7 @@ class SqlResults:
         with self._database.reading() as session:
             for row in session.execute(query.where(StudyItemRow.role == ItemRole.REGULAR.value)):
                 study_id, dimension, blend_a, blend_b, choice, shown_left, n_judgements = row
-                outcome = outcome_of(Choice(choice), CanonicalSide(shown_left))
+                outcome = _OUTCOMES[(choice, shown_left)]
                 counts[(study_id, dimension, blend_a, blend_b, outcome)] += n_judgements
         return tuple(OutcomeCount(*key, n_judgements) for key, n_judgements in sorted(counts.items()))
 
@@ -188,7 +192,7 @@ def _study_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
             is_gold=row.role == ItemRole.GOLD.value,
             gold_answer=golds[row.gold].get(row.dimension),
             repeat_of=row.repeat_of,
-            **_judged(row, CanonicalSide(row.shown_left)),
+            **_judged(row, _SIDES[row.shown_left]),
         )
 
 
@@ -215,14 +219,15 @@ def _steer_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
 
 
 def _judged(row: Row[*tuple[Any, ...]], shown_left: CanonicalSide) -> dict[str, Any]:
+    """The fields that judgements of studies and of the Steer page have in common; looked up, not made, per row."""
     return {
         "judgement_id": row.judgement_id,
         "comparison_id": row.comparison_id,
         "dimension": row.dimension,
         "annotator_id": row.annotator_id,
         "group": row.group_name,
-        "outcome": outcome_of(Choice(row.choice), shown_left),
-        "strength": None if row.strength is None else Strength(row.strength),
+        "outcome": _OUTCOMES[(row.choice, shown_left)],
+        "strength": _STRENGTHS[row.strength],
         "n_tokens_a": row.n_tokens_a,
         "n_tokens_b": row.n_tokens_b,
         "shown_left": shown_left,

@@ -240,7 +240,9 @@ def _study_row(session: Session, study_id: str, *, with_prompts: bool = False, l
 
 
 def _has_consented(session: Session, rules: Rules, study_id: str, annotator_id: str) -> bool:
-    return not rules.consent or session.get(ConsentRow, (study_id, annotator_id)) is not None
+    if not rules.consent:
+        return True
+    return is_id(annotator_id) and session.get(ConsentRow, (study_id, annotator_id)) is not None
 
 
 def _assignments(study_id: str, annotator_id: str) -> Select[AssignmentRow]:

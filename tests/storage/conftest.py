@@ -1,7 +1,12 @@
-"""Fresh databases: SQLite files, and PostgreSQL where TILLER_TEST_DATABASE_URL names a server that may be filled."""
+"""Fresh databases: SQLite files, and PostgreSQL where it is installed.
+
+The test run starts a PostgreSQL server of its own, unless TILLER_TEST_DATABASE_URL names one that may be filled.
+"""
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,8 +16,13 @@ from storage.database import Database, open_database
 from storage.records import new_id
 from storage.repository import Repository
 from storage.sql_repository import SqlRepository
+from storage.sql_results import SqlResults
+from storage.sql_studies import SqlStudies
+from storage.study_repository import ResultsRepository, StudyRepository
 from tests.storage.examples import Ticking
 from tests.storage.fakes import InMemoryRepository
+from tests.storage.postgresql_server import NoServerError, running_server
+from tests.storage.study_fakes import InMemoryStudies
 
 POSTGRESQL = "TILLER_TEST_DATABASE_URL"
 
@@ -23,12 +33,24 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The server that the environment names, or one of the test run's own."""
+    if POSTGRESQL in os.environ:
+        yield os.environ[POSTGRESQL]
+        return
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(running_server())
+        except NoServerError as error:
+            pytest.skip(f"{POSTGRESQL} is not set, and no PostgreSQL server can be started: {error}")
+        yield url
+
+
 @pytest.fixture
-def postgresql() -> Iterator[Database]:
-    """A database of its own on the server that the environment names, dropped afterwards."""
-    if POSTGRESQL not in os.environ:
-        pytest.skip(f"{POSTGRESQL} is not set, so there is no PostgreSQL server to test on")
-    server = make_url(os.environ[POSTGRESQL])
+def postgresql(postgresql_url: str) -> Iterator[Database]:
+    """A database of its own on the server, dropped afterwards."""
+    server = make_url(postgresql_url)
     name = f"tiller_{new_id()}"
     administration = create_engine(server, isolation_level="AUTOCOMMIT")
     with administration.connect() as connection:
@@ -40,6 +62,26 @@ def postgresql() -> Iterator[Database]:
         with administration.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         administration.dispose()
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The stores that share one place, whatever it is; ``results`` is None where nothing can count."""
+
+    repository: Repository
+    studies: StudyRepository
+    results: ResultsRepository | None
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    """Every implementation of the stores of studies, with a clock that ticks once a reading."""
+    clock = Ticking()
+    if request.param == "memory":
+        repository = InMemoryRepository(clock)
+        return Stores(repository, InMemoryStudies(repository, clock), None)
+    opened = request.getfixturevalue("database" if request.param == "sqlite" else "postgresql")
+    return Stores(SqlRepository(opened, clock), SqlStudies(opened, clock), SqlResults(opened))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])

@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 
 from steering.errors import SchemaError, StorageError
 from storage import schema
 from storage.__main__ import main
 from storage.database import Database, open_database
 from storage.records import OVERALL
+from storage.records_pairs import PairFilter
+from storage.records_studies import Progress
 from storage.sql_repository import SqlRepository
-from storage.tables import Base
-from tests.storage.make_fixture import FIXTURES, KEY_HASH, the_click, the_comparison
+from storage.sql_results import SqlResults
+from storage.sql_studies import SqlStudies
+from storage.tables import Base, GenerationRow
+from tests.storage.make_fixture import FIXTURES, KEY_HASH, STUDY, the_click, the_comparison, the_items
+from tests.storage.study_examples import an_open_study, answers_to, judge_all
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((schema.MIGRATIONS / "versions").glob("v*.py"))
@@ -87,6 +92,37 @@ def test_a_saved_database_of_every_schema_is_upgraded_and_read(fixture: Path, tm
         assert database.integrity_check() == ()
         with database.reading() as session:
             assert schema.is_current(session.connection(), database.url)
+            lengths = session.scalars(select(GenerationRow.n_tokens).where(GenerationRow.id == comparison.left.id))
+            assert lengths.all() == [len(comparison.left.token_ids)]
+        # And it is used: a study is made and judged in it.
+        studies = SqlStudies(database)
+        study_id = an_open_study(studies, 2)
+        assert len(judge_all(studies, study_id, person.id)) == 2
+        pairs = list(SqlResults(database).pairs(PairFilter(include_steer=True)))
+        assert {pair.study for pair in pairs} >= {"", studies.study(study_id).name}
+
+
+@pytest.mark.parametrize(
+    "fixture", [file for file in sorted(FIXTURES.glob("*.db")) if file.stem >= "0002"], ids=lambda path: path.stem
+)
+def test_the_study_in_a_saved_database_goes_on_where_it_stopped(fixture: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "old.db"
+    shutil.copyfile(fixture, copy)
+    with open_database(f"sqlite:///{copy}") as database:
+        studies, results = SqlStudies(database), SqlResults(database)
+        (summary,) = studies.studies()
+        assert summary.name == STUDY
+        assert list(studies.items(summary.id)) == the_items(summary.id)
+        person = SqlRepository(database).annotator(KEY_HASH)
+        assert studies.has_consented(summary.id, person.id)
+        assert studies.progress(summary.id, person.id) == Progress(1, 1)
+        open_again = studies.next_assignment(summary.id, person.id)
+        assert open_again is not None
+        assert open_again.position == 1
+        assert len(studies.answer(answers_to(open_again))) == 2
+        assert len(list(results.pairs(PairFilter(study_ids=(summary.id,))))) == 4
+        actions = [entry.action for entry in results.audit()]
+        assert {"made", "open", "consented", "recorded", "withdrawn"} <= set(actions)
 
 
 def _set_revision(file: Path, revision: str) -> None:
