@@ -64,7 +64,7 @@ class Resampler:
         """
         seen = self.observations
         point = self.fit(seen.counts()[None], False)[0]
-        draws = point + self._deviations(seen.comparison, point, redraw_prior=True)
+        draws: Floats = point + self._deviations(seen.comparison, point, redraw_prior=True)
         n_annotators = len(np.unique(seen.annotator))
         if n_annotators > 1:
             by_annotator = self._deviations(seen.annotator, point)

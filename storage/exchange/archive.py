@@ -1,0 +1,167 @@
+"""The whole record as a folder of JSON lines, one file per table, and back into an empty database, equal in every row.
+
+Unlike an export of judgements it holds everything: generations with what replays them, studies, history, display names
+and key hashes, the audit. It is for moving a record, between SQLite and PostgreSQL too, not for publishing.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, func, insert, select
+from sqlalchemy.orm import Session
+
+import storage.study_tables  # so that the metadata has every table
+from steering.errors import InputError, StorageError
+from storage.database import Database
+from storage.exchange.writing import Row, new_folder, write_json_lines
+from storage.tables import Base
+
+MANIFEST = "archive.json"
+_N_AT_ONCE = 500
+
+assert storage.study_tables.AuditRow.metadata is Base.metadata
+
+
+def export_archive(database: Database, target: Path) -> dict[str, int]:
+    """Write every row of every table, all of one state of the database, into the new folder ``target``.
+
+    Returns the number of rows by table.
+
+    Raises:
+        InputError: something is at ``target`` already.
+        StorageError: the database cannot be read or the folder not written; nothing is left behind.
+    """
+    n_rows: dict[str, int] = {}
+    with new_folder(target) as folder, database.reading() as session:
+        # On PostgreSQL every statement would see its own state; SQLite keeps that of the first one anyhow.
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        for table in Base.metadata.sorted_tables:
+            counter = _Counting(session, table)
+            write_json_lines(folder / f"{table.name}.jsonl", counter.rows())
+            n_rows[table.name] = counter.n_rows
+        manifest = {"columns": _columns(), "n_rows": n_rows}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return n_rows
+
+
+def import_archive(database: Database, source: Path) -> dict[str, int]:
+    """Put an archive into an empty database, in one transaction. Returns the number of rows by table.
+
+    Raises:
+        InputError: the folder is no archive of this version, or a line of it is damaged; says which.
+        StorageError: the database is not empty, or cannot be written; nothing was changed.
+    """
+    n_expected = _read_manifest(source)
+    with database.writing("Nothing was imported.") as session:
+        for table in Base.metadata.sorted_tables:
+            if session.scalar(select(func.count()).select_from(table)):
+                raise StorageError(
+                    f"The database is not empty: there are rows in {table.name}.",
+                    hint="Nothing was imported. Name a new database with --database-url.",
+                )
+        for table in Base.metadata.sorted_tables:
+            n_rows = 0
+            for rows in _bundles(_ordered(source / f"{table.name}.jsonl", table)):
+                session.execute(insert(table), rows)
+                n_rows += len(rows)
+            if n_rows != n_expected[table.name]:
+                raise InputError(
+                    f"{table.name}.jsonl has {n_rows} rows; its manifest says {n_expected[table.name]}.",
+                    hint="The archive is incomplete; copy it again.",
+                )
+        _set_sequences(session)
+    return n_expected
+
+
+class _Counting:
+    """The rows of a table as JSON documents, counted as they pass."""
+
+    def __init__(self, session: Session, table: Table) -> None:
+        self._session = session
+        self._table = table
+        self.n_rows = 0
+
+    def rows(self) -> Iterator[Row]:
+        query = select(self._table).order_by(*self._table.primary_key.columns)
+        for row in self._session.execute(query.execution_options(yield_per=_N_AT_ONCE)):
+            self.n_rows += 1
+            yield {name: _outward(value) for name, value in row._mapping.items()}
+
+
+def _outward(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"utc": value.isoformat()}
+    # JSON has no infinity, which the reward of a token that a guide excludes may be.
+    if isinstance(value, float) and value in (float("inf"), -float("inf")):
+        return {"float": repr(value)}
+    return value
+
+
+def _inward(value: Any) -> Any:
+    if isinstance(value, dict):
+        ((kind, text),) = value.items()
+        return datetime.fromisoformat(text) if kind == "utc" else float(text)
+    return value
+
+
+def _columns() -> dict[str, list[str]]:
+    return {table.name: [column.name for column in table.columns] for table in Base.metadata.sorted_tables}
+
+
+def _read_manifest(source: Path) -> dict[str, int]:
+    try:
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        columns, n_rows = manifest["columns"], manifest["n_rows"]
+        found = {str(name): int(number) for name, number in n_rows.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{source} is not an archive: {error}.", hint="Name the folder of a full export.") from error
+    if columns != _columns() or found.keys() != columns.keys():
+        raise InputError(
+            f"The archive {source} was written by another version of Tiller; its tables are not the same.",
+            hint="Import it with that version, then open the database with this one, which brings it up to date.",
+        )
+    return found
+
+
+def _ordered(path: Path, table: Table) -> Iterator[Row]:
+    """The rows of a file; those that point into their own table come after all others."""
+    later: list[Row] = []
+    points_home = [key.parent.name for key in table.foreign_keys if key.column.table is table]
+    names = {column.name for column in table.columns}
+    for number, row in _lines(path):
+        if row.keys() != names:
+            raise InputError(f"Line {number} of {path.name} has other columns.", hint="Copy the archive again.")
+        if any(row[name] is not None for name in points_home):
+            later.append(row)
+        else:
+            yield row
+    yield from later
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        with path.open(encoding="ascii") as file:
+            for number, line in enumerate(file, start=1):
+                yield number, {name: _inward(value) for name, value in json.loads(line).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"Line {number} of {path.name} cannot be read: {error}.", hint="Copy the archive again."
+        ) from error
+
+
+def _bundles(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while bundle := [row for _, row in zip(range(_N_AT_ONCE), rows, strict=False)]:
+        yield bundle
+
+
+def _set_sequences(session: Session) -> None:
+    """Let PostgreSQL count on from the highest number that came in; SQLite does by itself."""
+    if session.get_bind().dialect.name == "postgresql":
+        audit = Base.metadata.tables["audit"]
+        highest = select(func.coalesce(func.max(audit.c.number), 0) + 1).scalar_subquery()
+        session.execute(select(func.setval(func.pg_get_serial_sequence("audit", "number"), highest, False)))
