@@ -218,3 +218,27 @@ def test_an_import_under_a_name_with_other_questions_is_refused_whole(database: 
 def test_a_file_without_preferences_is_refused(database: Database, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="None of the 1 lines"):
         import_foreign(database, read_foreign(written(tmp_path, "{}")), "pilot")
+
+
+def test_an_archive_moves_to_postgresql_is_added_to_and_moves_back(
+    filled: Database, postgresql: Database, tmp_path: Path
+) -> None:
+    export_archive(filled, tmp_path / "there")
+    import_archive(postgresql, tmp_path / "there")
+    assert everything(postgresql) == everything(filled)
+    # The audit's numbers go on: an entry more does not meet one that is there.
+    rows = [{"prompt": "One more?", "chosen": "yes", "rejected": "no"}]
+    import_foreign(postgresql, read_foreign(written(tmp_path, *rows)), "pilot")
+    export_archive(postgresql, tmp_path / "back")
+    with open_database(f"sqlite:///{tmp_path}/new.db") as new:
+        import_archive(new, tmp_path / "back")
+        assert everything(new) == everything(postgresql)
+        assert judged(new) == judged(postgresql)
+
+
+def test_foreign_preferences_are_imported_on_every_kind_of_database(any_database: Database, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Question {n}", "chosen": "yes", "rejected": "no"} for n in range(1100)]
+    file = read_foreign(written(tmp_path, *rows))
+    assert import_foreign(any_database, file, "pilot").n_new == 1100
+    assert import_foreign(any_database, file, "pilot").n_known == 1100
+    assert len(judged(any_database)) == 1100
