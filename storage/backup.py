@@ -68,20 +68,15 @@ def _copy(source: Path, target: Path) -> Backup:
             raise InputError(f"{taken} is there already.", hint="Move it away or choose another name.")
     # In the same folder, so that giving it its name is one step; of this process alone, so that two cannot mix.
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
+    with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    try:
         n_rows = _write_verified(source, partial)
-        with partial.open("r+b") as copy:
-            os.fsync(copy.fileno())
-        # A link, unlike a rename, fails when somebody has made the target meanwhile.
-        os.link(partial, target)
-        _sync_folder(target.parent)
-    except FileExistsError as error:
-        raise InputError(f"{target} is there already.", hint="Move it away or choose another name.") from error
-    except OSError as error:
-        raise StorageError(
-            f"The copy {target} cannot be written: {error}.", hint="Correct that, or choose another name."
-        ) from error
+        with _writing(target):
+            _sync(partial)
+            # A link, unlike a rename, fails when somebody has made the target meanwhile.
+            os.link(partial, target)
+            _sync(target.parent)
     finally:
         for rest in ("", *_REST):
             partial.with_name(partial.name + rest).unlink(missing_ok=True)
@@ -140,8 +135,19 @@ def _opened(file: Path) -> Iterator[Connection]:
         yield connection
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The copy {target} cannot be written: {error}.", hint="Correct that, or choose another name."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from steering.errors import SettingsError, StorageError
 from storage import schema
 from storage.failures import NOTHING_LOST, translated
+from storage.turns import Turns
 
 _BEGIN = "tiller_begin"
 _MAX_CONNECTIONS = 64
@@ -27,10 +28,12 @@ class Database:
     ``url`` names it without its password. Made by ``open_database``; a context manager that closes it.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, busy_timeout_seconds: float) -> None:
         self.engine = engine
         self.url = engine.url.render_as_string(hide_password=True)
         self._writing_engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        self._turns = Turns() if engine.dialect.name == "sqlite" else None
+        self._busy_timeout_seconds = busy_timeout_seconds
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"
@@ -69,8 +72,33 @@ class Database:
         Raises:
             StorageError: nothing was changed.
         """
-        with translated(self.url, consequence), Session(self._writing_engine) as session, session.begin():
+        with (
+            self._in_turn(consequence),
+            translated(self.url, consequence),
+            Session(self._writing_engine) as session,
+            session.begin(),
+        ):
             yield session
+
+    @contextmanager
+    def _in_turn(self, consequence: str) -> Iterator[None]:
+        """Let this program's threads write to SQLite in turn.
+
+        SQLite's own way to wait is to look again ever more seldom: of sixteen threads some waited for most of a second.
+        """
+        if self._turns is None:
+            yield
+            return
+        # More patient than SQLite, so that its own words are heard when another program holds the lock.
+        if not self._turns.take(2 * self._busy_timeout_seconds):
+            raise StorageError(
+                f"Too many requests are waiting for the database {self.url}.",
+                hint=f"{consequence} Try again in a moment.",
+            )
+        try:
+            yield
+        finally:
+            self._turns.leave()
 
     def flush_deleted(self) -> None:
         """Let what was deleted leave the disk, too: SQLite's -wal file is emptied into the database if nobody reads."""
@@ -129,7 +157,7 @@ def open_database(url: str, *, migrate: bool = True, busy_timeout_seconds: float
         engine = _sqlite_engine(target, busy_timeout_seconds)
     else:
         engine = _postgresql_engine(target, busy_timeout_seconds)
-    database = Database(engine)
+    database = Database(engine, busy_timeout_seconds)
     try:
         _settle_schema(database, migrate=migrate)
     except BaseException:

@@ -53,7 +53,7 @@ def roles_due(rules: Rules, annotator_id: str, given: Given) -> tuple[ItemRole, 
     """The roles to try, in turn, for the annotator's next item.
 
     As long as there are enough of them, gold items are never more than one away from their share of what was given, and
-    repetitions two; where exactly they come is as good as random, so that nobody learns to expect them.
+    repetitions three; where exactly they come is as good as random, so that nobody learns to expect them.
     """
     due = []
     shares = ((ItemRole.GOLD, rules.gold_share, given.n_gold), (ItemRole.REPEAT, rules.repeat_share, given.n_repeat))

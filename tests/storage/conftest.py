@@ -5,12 +5,12 @@ The test run starts a PostgreSQL server of its own, unless TILLER_TEST_DATABASE_
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from storage.database import Database, open_database
 from storage.records import new_id
@@ -47,21 +47,41 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def _administering(server: URL) -> Iterator[Connection]:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> Iterator[str]:
+    """The name of a database that is migrated once, and copied by every test that needs one."""
+    server = make_url(postgresql_url)
+    name = f"tiller_{new_id()}"
+    with _administering(server) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    with open_database(server.set(database=name).render_as_string(hide_password=False)):
+        pass
+    yield name
+    with _administering(server) as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
-def postgresql(postgresql_url: str) -> Iterator[Database]:
+def postgresql(postgresql_url: str, postgresql_template: str) -> Iterator[Database]:
     """A database of its own on the server, dropped afterwards."""
     server = make_url(postgresql_url)
     name = f"tiller_{new_id()}"
-    administration = create_engine(server, isolation_level="AUTOCOMMIT")
-    with administration.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    with _administering(server) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {postgresql_template}"))
     try:
         with open_database(server.set(database=name).render_as_string(hide_password=False)) as opened:
             yield opened
     finally:
-        with administration.connect() as connection:
+        with _administering(server) as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        administration.dispose()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """For every line on standard input a child process that stores judgements until it is killed; run by test_crash.py.
 
+Given a study's id, too, it judges that study.
+
 A child prints its process id, then the id of each judgement as soon as it is acknowledged. The children are forked, so
 that starting Python twenty times costs the test no time; each opens the database for itself.
 """
@@ -11,7 +13,9 @@ from itertools import count
 from storage.database import open_database
 from storage.records import new_id
 from storage.sql_repository import SqlRepository
+from storage.sql_studies import SqlStudies
 from tests.storage.examples import a_click, a_comparison
+from tests.storage.study_examples import answers_to
 
 
 def store(url: str) -> None:
@@ -27,13 +31,25 @@ def store(url: str) -> None:
         print(stored.id, flush=True)
 
 
-def main(url: str) -> None:
+def judge(url: str, study_id: str) -> None:
+    """Judge as one new annotator after the other, without end."""
+    print(os.getpid(), flush=True)
+    database = open_database(url)
+    repository, studies = SqlRepository(database), SqlStudies(database)
+    while True:
+        person = repository.annotator(new_id()).id
+        while (assignment := studies.next_assignment(study_id, person)) is not None:
+            for stored in studies.answer(answers_to(assignment)):
+                print(stored.id, flush=True)
+
+
+def main(url: str, study_id: str | None = None) -> None:
     """Fork a child for every line; say how it ended."""
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:
             try:
-                store(url)
+                store(url) if study_id is None else judge(url, study_id)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
@@ -41,4 +57,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -13,8 +13,10 @@ from sqlalchemy import event, select, text
 from steering.errors import SettingsError, StorageError
 from storage.database import Database, open_database
 from storage.sql_repository import SqlRepository
+from storage.sql_studies import SqlStudies
 from storage.tables import GenerationRow
 from tests.storage.examples import a_click, a_comparison
+from tests.storage.study_examples import an_open_study, answers_to, judge_all, some_settings
 
 NOBODY = 65534
 
@@ -180,6 +182,57 @@ def test_a_full_disk_says_so_and_stores_no_half_comparison(tmp_path: Path) -> No
         with database.reading() as session:
             assert len(session.scalars(select(GenerationRow.id)).all()) == 2 + 2 * len(stored)
         assert database.integrity_check() == ()
+
+
+def test_a_judge_on_a_full_disk_is_told_loses_nothing_said_before_and_goes_on_when_there_is_space(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tiller.db"
+    with open_database(f"sqlite:///{file}") as database:
+        studies, repository = SqlStudies(database), SqlRepository(database)
+        study_id = an_open_study(studies, 60)
+        person = repository.annotator("hash").id
+        database.flush_deleted()
+        n_pages = file.stat().st_size // 4096
+
+        def limit_pages(n_most: int) -> None:
+            database.engine.dispose()
+            event.listen(
+                database.engine,
+                "connect",
+                lambda connection, _: connection.execute(f"PRAGMA max_page_count = {n_most}"),
+            )
+
+        limit_pages(n_pages + 3)
+        told = _message_of(lambda: judge_all(studies, study_id, person))
+        assert "no space left" in told
+        n_stored = repository.count_judgements()
+        # Answers come in twos, and no item is half answered.
+        assert n_stored == 2 * studies.progress(study_id, person).n_answered
+        limit_pages(n_pages + 10_000)
+        judge_all(studies, study_id, person)
+        assert repository.count_judgements() == 120
+        assert database.integrity_check() == ()
+
+
+def test_a_study_in_a_read_only_file_says_so_and_goes_on_once_it_can_be_written(shared_folder: Path) -> None:
+    file = shared_folder / "tiller.db"
+    with open_database(f"sqlite:///{file}") as database:
+        study_id = an_open_study(SqlStudies(database), 2)
+        person = SqlRepository(database).annotator("hash").id
+        given = SqlStudies(database).next_assignment(study_id, person)
+        assert given is not None
+    file.chmod(0o444)
+    with _as_an_ordinary_user(), open_database(f"sqlite:///{file}", migrate=False) as database:
+        studies = SqlStudies(database)
+        assert studies.next_assignment(study_id, person) == given
+        told = _message_of(lambda: studies.answer(answers_to(given)))
+        assert "is read-only" in told
+        assert "Your judgement was not saved." in told
+        assert "The study was not made." in _message_of(lambda: studies.create_study("Tone", some_settings()))
+    file.chmod(0o666)
+    with open_database(f"sqlite:///{file}") as database:
+        assert len(SqlStudies(database).answer(answers_to(given))) == 2
 
 
 @pytest.mark.parametrize(

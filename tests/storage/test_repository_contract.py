@@ -13,7 +13,7 @@ from steering.errors import InputError, NotFoundError, StorageError
 from steering.types import Blend, Choice, FinishReason
 from storage.records import OVERALL, new_id
 from storage.repository import Repository
-from tests.storage.examples import a_click, a_comparison, a_generation
+from tests.storage.examples import START, a_click, a_comparison, a_generation
 
 
 @pytest.fixture
@@ -221,6 +221,25 @@ def test_recent_judgements_are_newest_first_and_limited(repository: Repository, 
 def test_a_limit_out_of_range_is_refused(repository: Repository, limit: int) -> None:
     with pytest.raises(InputError, match="limit"):
         repository.recent_judgements(limit)
+
+
+def test_forgetting_old_prompts_removes_what_nobody_judged_and_empties_the_rest(
+    repository: Repository, comparison_id: str, annotator_id: str
+) -> None:
+    judged, new = a_comparison(), a_comparison(created_at=START + timedelta(days=1))
+    for comparison in (judged, new):
+        repository.save_comparison(comparison)
+    repository.record_judgement(a_click(judged.id, annotator_id))
+    forgotten = repository.forget_prompts(START + timedelta(days=1))
+    assert (forgotten.n_comparisons_removed, forgotten.n_generations_emptied) == (1, 2)
+    with pytest.raises(NotFoundError):
+        repository.get_comparison(comparison_id)
+    assert repository.get_comparison(new.id) == new
+    left = repository.get_comparison(judged.id).left
+    assert (left.messages, left.text) == ((), "")
+    assert left.text_removed_at is not None
+    assert repository.count_judgements() == 1
+    assert repository.forget_prompts(START + timedelta(days=1)).n_generations_emptied == 0
 
 
 T = TypeVar("T")
