@@ -89,12 +89,10 @@ class Database:
         if self._turns is None:
             yield
             return
-        # More patient than SQLite, so that its own words are heard when another program holds the lock.
+        # More patient than SQLite, whose own words are better when another program holds the lock.
         if not self._turns.take(2 * self._busy_timeout_seconds):
-            raise StorageError(
-                f"Too many requests are waiting for the database {self.url}.",
-                hint=f"{consequence} Try again in a moment.",
-            )
+            waiting = f"Too many requests are waiting for the database {self.url}."
+            raise StorageError(waiting, hint=f"{consequence} Try again in a moment.")
         try:
             yield
         finally:
