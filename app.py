@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from models.presets import load_preset
 from steering.errors import InputError, TillerError
-from ui.settings import Settings, parse_settings
+from ui.settings import Settings, engine_options, parse_settings
 
 LOGGERS = ("tiller", "steering", "models", "storage", "ui")
 logger = logging.getLogger("tiller")
@@ -51,11 +51,15 @@ def serve(settings: Settings) -> None:
 
     with open_database(settings.database_url) as database:
         logger.info("judgements are kept in %s", database.url)
+        from ui.zero_gpu import import_spaces, on_zero_gpu
+
+        spaces = import_spaces() if settings.zero_gpu else None  # changes what CUDA does, so it comes before torch
         from models.assembly import load_engine
         from ui.page import launch_page
 
-        engine = load_engine(preset, device=settings.device, dtype=settings.dtype)
-        launch_page(engine, SqlRepository(database), settings)
+        engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=engine_options(settings))
+        answering = engine if spaces is None else on_zero_gpu(spaces, engine, settings.time_limit)
+        launch_page(answering, SqlRepository(database), settings)
 
 
 if __name__ == "__main__":

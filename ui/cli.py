@@ -4,9 +4,11 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from models.answers import Answer, ComparisonRequest
@@ -14,7 +16,7 @@ from models.presets import load_preset
 from steering.errors import BlendError, InputError, PromptError, TillerError
 from steering.types import Blend, Message, Role, SamplingSettings
 from ui.document import comparison_document
-from ui.settings import parse_settings
+from ui.settings import engine_options, parse_settings
 
 _DEFAULTS = SamplingSettings()
 _N_TOP = 5
@@ -119,7 +121,9 @@ def _generate(arguments: argparse.Namespace) -> str:
     # torch and transformers take seconds to import; what was typed is checked before
     from models.assembly import load_engine
 
-    engine = load_engine(preset, device=settings.device, dtype=settings.dtype)
+    # one person waits for one comparison, for as long as it takes
+    options = replace(engine_options(settings), in_background=False, time_limit_seconds=math.inf)
+    engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=options)
     *_, last = engine.compare(request)
     answers = last.answers()
     if not (arguments.json or arguments.trace is not None):

@@ -52,26 +52,14 @@ class Models:
         return "" if made == loaded else ", ".join((generation.base_id, *(guide.id for guide in generation.guides)))
 
 
-def fresh(answer: Answer) -> Response:
-    """An answer of the engine, finished or not, as a pane shows it."""
+def response(source: Answer | Generation) -> Response:
+    """An answer of the engine, finished or not, or a stored one, which has no token numbers, as a pane shows it."""
     return Response(
-        text=answer.text,
-        token_ids=answer.token_ids,
-        finish_reason=answer.finish_reason,
-        seconds=answer.seconds,
-        kl_per_token=answer.kl_per_token,
-        guide_rewards=answer.guide_rewards,
-        answer=answer,
-    )
-
-
-def stored(generation: Generation) -> Response:
-    """A stored answer as a pane shows it, without its token numbers."""
-    return Response(
-        text=generation.text,
-        token_ids=generation.token_ids,
-        finish_reason=generation.finish_reason,
-        seconds=generation.seconds,
-        kl_per_token=generation.kl_per_token,
-        guide_rewards=generation.guide_rewards,
+        text=source.text,
+        token_ids=source.token_ids,
+        finish_reason=source.finish_reason,
+        seconds=source.seconds,
+        kl_per_token=source.kl_per_token,
+        guide_rewards=source.guide_rewards,
+        answer=source if isinstance(source, Answer) else None,
     )

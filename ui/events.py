@@ -2,7 +2,8 @@
 
 A run is asked for and carried out in two events: asking is not queued and makes older runs end within a step; running
 is queued and takes whatever is the session's newest request, so a late or repeated event can never bring an old one
-back. All runs share one concurrency id.
+back. All runs share one concurrency id, whose limit is above what the engine takes on: they wait in the engine, which
+knows their places and refuses at once, and not in Gradio's queue.
 """
 
 import json
@@ -17,10 +18,17 @@ from ui.components import markup
 from ui.components.steer import SteerPage
 from ui.components.view import Updates
 from ui.handlers import SteerHandlers
+from ui.settings import Settings
 
 MODEL_CONCURRENCY_ID = "model"
+BEING_REFUSED = 16  # a refusal takes milliseconds, so few are under way at a time
 FOCUS_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def most_runs(settings: Settings) -> int:
+    """How many runs Gradio lets through at once: all that the engine answers or lets wait, and those it refuses."""
+    return settings.max_slots // len(Side) + settings.queue_size + BEING_REFUSED
 
 
 def connect(page: SteerPage, handlers: SteerHandlers, blocks: gr.Blocks) -> None:
@@ -41,8 +49,14 @@ def everything(page: SteerPage) -> list[Any]:
     drawn: list[Any] = [ask.conversation, ask.n_before, ask.prompt, ask.stop, ask.message, page.status]
     drawn += [page.difference, *panes]
     drawn += [tokens.legend, *tokens.tables.values(), *judgement_outputs(page), *judgement.rows.values()]
-    blend = [page.blend.preset, page.blend.allow_negative, *page.blend.sliders.values(), *page.blend.exponents.values()]
-    return [*drawn, *blend, *page.sampling.inputs, judgement.comparison_id, page.browser_token]
+    return [*drawn, *blend_outputs(page), *page.sampling.inputs, judgement.comparison_id, page.browser_token]
+
+
+def blend_outputs(page: SteerPage) -> list[Any]:
+    """What setting another blend changes."""
+    blend = page.blend
+    shown = [*blend.sliders.values(), *blend.exponents.values(), blend.preset, blend.allow_negative]
+    return [*shown, blend.base_exponent, blend.base_note]
 
 
 def judgement_outputs(page: SteerPage) -> list[Any]:
@@ -64,7 +78,7 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
         "show_progress": "hidden",
         "trigger_mode": "multiple",
         "concurrency_id": MODEL_CONCURRENCY_ID,
-        "concurrency_limit": 1,
+        "concurrency_limit": most_runs(handlers.actions.settings),
         "api_visibility": "private",
     }
     # While one such run is in the queue the next waits in the browser, so a moving slider does not fill the queue.
@@ -74,9 +88,8 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
     moving = [*blend.sliders.values(), sampling.temperature, sampling.top_p, sampling.min_p, sampling.max_new_tokens]
     gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run_live)
     sliders = list(blend.sliders.values())
-    weighed = [*sliders, *blend.exponents.values(), blend.preset, blend.allow_negative]
     changes = [
-        blend.preset.input(handlers.start_from, blend.preset, weighed, **AT_ONCE),
+        blend.preset.input(handlers.start_from, blend.preset, blend_outputs(page), **AT_ONCE),
         blend.allow_negative.input(handlers.allow_negative, [blend.allow_negative, *sliders], sliders, **AT_ONCE),
         sampling.new_seed.click(handlers.new_seed, None, sampling.seed, **AT_ONCE),
         *(example.click(None, None, ask.prompt, js=_says(example.value)) for example in ask.examples),

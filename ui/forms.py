@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.answers import ComparisonRequest, GuideInfo
-from steering.errors import InputError, PromptError, SamplingError
+from steering.errors import PromptError, SamplingError
 from steering.types import MAX_SEED, Blend, Message, Role, SamplingSettings
 from storage.records import check_text
 from ui import wording
@@ -27,7 +27,8 @@ UNGUIDED = Blend()
 class SteerForm:
     """The Steer page's inputs, unchecked: a number field may be empty, a seed is what was typed.
 
-    ``n_before`` is how many messages the page shows as the conversation so far.
+    ``n_before`` is how many messages the page shows as the conversation so far. ``base_exponent`` is 1 unless a link
+    brought another one.
     """
 
     prompt: str | None
@@ -39,6 +40,7 @@ class SteerForm:
     max_new_tokens: float | None
     seed: str | None
     n_before: float | None
+    base_exponent: float | None
 
 
 def blend_presets(guides: Sequence[GuideInfo]) -> dict[str, Mapping[str, float]]:
@@ -71,14 +73,12 @@ def to_request(form: SteerForm, conversation: Sequence[Message], settings: Setti
     """Check a form and word it as the comparison of the unguided with the guided answer.
 
     Raises:
-        InputError: an input is missing, out of range or too long (the message names it), or the page shows another
-            conversation than the server has.
+        InputError: an input is missing, out of range or too long; the message names it.
     """
-    if form.n_before != len(conversation):  # forgotten here while the page was away: answering would drop its turns
-        raise InputError(wording.PAGE_LOST, hint=wording.PAGE_LOST_HINT)
     messages = (*conversation, Message(Role.USER, _check_prompt(form.prompt, conversation, settings)))
     weights = {name: _number(wording.title_of(name), weight) for name, weight in form.weights.items()}
-    guided = Blend({name: weight for name, weight in weights.items() if weight})
+    base_exponent = _number(wording.BASE_EXPONENT_NAME, form.base_exponent)
+    guided = Blend({name: weight for name, weight in weights.items() if weight}, base_exponent)
     max_new_tokens = _whole(wording.MAX_NEW_TOKENS, form.max_new_tokens)
     if max_new_tokens > settings.max_new_tokens_limit:
         raise SamplingError(

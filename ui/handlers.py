@@ -10,13 +10,19 @@ import gradio as gr
 from steering.errors import TillerError
 from steering.types import Side
 from ui import wording
-from ui.actions import SteerActions
+from ui.actions import SteerActions, Stopped
 from ui.components import markup
 from ui.components.steer import SteerPage
 from ui.components.view import SteerView, Updates
 from ui.forms import SteerForm, blend_presets, draw_seed, preset_named
-from ui.sessions import TokenView, check_origin, check_session_id
+from ui.sessions import TokenView
+from ui.visitors import check_origin, check_session_id
 
+WORDS_FOR = {
+    Stopped.NOTHING: wording.NOTHING_TO_STOP,
+    Stopped.WAITING: wording.WITHDRAWN,
+    Stopped.WRITING: wording.STOPPED,
+}
 logger = logging.getLogger(__name__)
 Handler = Callable[..., Updates]
 
@@ -91,12 +97,8 @@ class SteerHandlers:
         at_start = TokenView(colour or "", show_table)
         yield self._nothing()  # Gradio empties every output of a generator that ends without a word
         try:
-            for result in self.actions.run(session_id):
-                is_writing = result is not None and result.comparison is None
-                if result and is_writing:
-                    yield self.view.writing(result)
-                else:
-                    yield self.view.settled(session, session.view or at_start)
+            for report in self.actions.run(session_id):
+                yield self.view.report(report, session, session.view or at_start)
         except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
             told = {self.page.ask.message: markup.message(words_for(error))}
             yield self.view.settled(session, session.view or at_start) | told
@@ -104,8 +106,7 @@ class SteerHandlers:
     @told_on_page
     def stop(self, request: gr.Request) -> Updates:
         """Stop was pressed."""
-        was_anything = self.actions.stop(own_session(request))
-        words = wording.STOPPED if was_anything else wording.NOTHING_TO_STOP
+        words = WORDS_FOR[self.actions.stop(own_session(request))]
         return {self.page.status: markup.status(words), self.page.ask.stop: gr.update(interactive=False)}
 
     @told_on_page
@@ -176,7 +177,7 @@ class SteerHandlers:
 
     def start_from(self, preset: str) -> Updates:
         """A blend to start from was chosen."""
-        return self.view.weights(blend_presets(self.actions.engine.guides)[preset])
+        return self.view.blend(blend_presets(self.actions.engine.guides)[preset])
 
     def allow_negative(self, allowed: bool, *weights: float) -> Updates:
         """Widen the sliders below 0, or bring them back to 0 and above."""

@@ -10,16 +10,18 @@ import gradio as gr
 from steering.errors import SettingsError
 from storage.repository import Repository
 from ui import wording
-from ui.actions import SteerActions, SteerEngine
+from ui.actions import SteerActions
 from ui.components import markup
 from ui.components.steer import build_steer, model_line
-from ui.events import connect
+from ui.events import connect, most_runs
 from ui.handlers import SteerHandlers
+from ui.runs import SteerEngine
 from ui.settings import Settings
 from ui.theme import build_theme, head, style_sheet
 
 POLL_SECONDS = 0.2
 MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of any size from anybody
+HANDLER_THREADS = 40  # for everything but runs; as many as Gradio has of itself
 LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
     blocks = build_page(engine, repository, settings)
-    blocks.queue(max_size=settings.queue_size)
+    n_runs = most_runs(settings)
+    blocks.queue(max_size=n_runs)
     try:
         blocks.launch(
             server_name=settings.host,
@@ -67,6 +70,7 @@ def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -
             run_history=False,
             enable_monitoring=False,
             max_file_size=MAX_UPLOAD,
+            max_threads=n_runs + HANDLER_THREADS,  # a run holds a thread while it waits, too
             footer_links=["settings"],
             theme=build_theme(),
             css=style_sheet(),

@@ -1,30 +1,18 @@
 """What the server remembers of an open page: its conversation, its newest run, and what has been judged."""
 
-import hashlib
-import hmac
-import os
-import re
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeGuard
-from urllib.parse import urlsplit
 
 from models.answers import Answer, ComparisonRequest
-from steering.errors import InputError, SettingsError
+from steering.errors import InputError
 from steering.types import Choice, FinishReason, Message
 from storage.records import Comparison
 from ui import wording
 
 MAX_SESSIONS = 1000  # each holds at most one comparison's numbers, about a megabyte
-MAX_SESSION_ID_CHARS = 200
-SECRET_FILE = "annotator.key"
-SECRET_BYTES = 32
-_BROWSER_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 
 
 @dataclass(frozen=True)
@@ -47,12 +35,16 @@ class Response:
 
 @dataclass(frozen=True)
 class Result:
-    """Both answers; ``comparison`` is None while they are being written, ``failure`` says why it was not stored."""
+    """Both answers; ``comparison`` is None while they are being written, ``failure`` says why it was not stored.
+
+    ``timed_out``: the engine's time limit ended what was still being written.
+    """
 
     left: Response
     right: Response
     comparison: Comparison | None = None
     failure: str = ""
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,9 @@ class Session:
 
     ``newest`` counts what was asked: a run whose number is not the newest is superseded. ``asked`` is the newest
     request, and ``waiting`` the same until a run takes it. ``running`` and ``stopping`` are the numbers of the run
-    under way and of the one to stop. ``view`` is what was last switched; None before the first switch.
+    under way and of the one to stop; ``is_writing``: the one under way has begun to write. ``has_turned``: the
+    conversation was changed here, so a page that shows another one is only behind. ``view`` is what was last switched;
+    None before the first switch.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -99,6 +93,8 @@ class Session:
     waiting: ComparisonRequest | None = None
     running: int | None = None
     stopping: int | None = None
+    is_writing: bool = False
+    has_turned: bool = False
     result: Result | None = None
     chosen: dict[str, Chosen] = field(default_factory=dict)
     log: dict[tuple[str, str], Logged] = field(default_factory=dict)
@@ -117,6 +113,7 @@ class Session:
             if request is None:
                 return None
             self.running = self.newest
+            self.is_writing = False
             return self.newest, request
 
     def supersede(self) -> None:
@@ -125,12 +122,26 @@ class Session:
             self.newest += 1
             self.asked = self.waiting = None
 
-    def forget_answers(self) -> None:
-        """Clear the answers and the choices made of them."""
+    def turn_to(self, conversation: tuple[Message, ...]) -> None:
+        """Go on from another conversation; the answers and the choices made of them are cleared."""
         with self.lock:
             self.supersede()
+            self.conversation = conversation
+            self.has_turned = True
             self.result = None
             self.chosen = {}
+
+    def check_shown(self, n_before: object) -> None:
+        """Refuse what is asked from a page that shows another conversation: answering would drop or add turns.
+
+        Raises:
+            InputError: the page shows ``n_before`` messages, the session has another number of them.
+        """
+        if n_before == len(self.conversation):
+            return
+        if self.has_turned:  # "Continue" or "New conversation" is done here and still on its way to the page
+            raise InputError(wording.PAGE_BEHIND, hint=wording.PAGE_BEHIND_HINT)
+        raise InputError(wording.PAGE_LOST, hint=wording.PAGE_LOST_HINT)
 
     def shown(self, comparison_id: str) -> Comparison:
         """The comparison the page shows; only that one is judged or carried on.
@@ -187,88 +198,3 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
-
-
-def check_session_id(session_id: str | None) -> str:
-    """Return the id a page gave.
-
-    Raises:
-        InputError: it is missing or absurdly long.
-    """
-    if not session_id or len(session_id) > MAX_SESSION_ID_CHARS:
-        raise InputError("The request does not belong to an open page.", hint="Reload the page.")
-    return session_id
-
-
-def check_origin(headers: Mapping[str, str]) -> None:
-    """Refuse a request another site's page made through the visitor's browser.
-
-    Browsers name the asking page in ``Origin`` and Gradio answers any of them, so whoever changes something asks here
-    first. A request without ``Origin`` does not come from a page at all and rides on nobody's login.
-
-    Raises:
-        InputError: the origin is not the host that was asked.
-    """
-    given = {name.lower(): value for name, value in headers.items()}
-    origin = given.get("origin")
-    if origin is None and given.get("sec-fetch-site") != "cross-site":
-        return
-    hosts = {given.get("host", "").lower()}
-    hosts.update(host.strip().lower() for host in given.get("x-forwarded-host", "").split(","))
-    if origin is None or urlsplit(origin).netloc.lower() not in hosts - {""}:
-        raise InputError(
-            f"The request comes from the page {origin or 'of another site'}, not from this one.",
-            hint="Open Tiller at its own address; behind a proxy, pass Host or X-Forwarded-Host on.",
-        )
-
-
-def new_browser_token() -> str:
-    """A random token by which a browser is known again; it stays in the browser."""
-    return secrets.token_urlsafe(SECRET_BYTES)
-
-
-def is_browser_token(value: object) -> TypeGuard[str]:
-    """Whether a browser's stored value is a token of ours and not something else."""
-    return isinstance(value, str) and _BROWSER_TOKEN.fullmatch(value) is not None
-
-
-def key_hash(secret: bytes, token: str) -> str:
-    """What the database knows an annotator by: HMAC-SHA-256 of the browser's token, in hexadecimal."""
-    return hmac.new(secret, token.encode(), hashlib.sha256).hexdigest()
-
-
-def server_secret(home: Path) -> bytes:
-    """The server's secret, made on first use in a file only its owner can read.
-
-    Raises:
-        SettingsError: the file cannot be made or read, or is too short to be a secret.
-    """
-    path = home / SECRET_FILE
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with suppress(FileExistsError):
-                _write_once(path, secrets.token_bytes(SECRET_BYTES))
-        secret = path.read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"The server's secret {path} cannot be read or made: {error.strerror}.", hint="Choose another --home."
-        ) from error
-    if len(secret) < SECRET_BYTES:
-        raise SettingsError(
-            f"The server's secret {path} has {len(secret)} bytes; it must have {SECRET_BYTES}.",
-            hint="Delete it; annotators will then count as new ones.",
-        )
-    return secret
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a whole private file or nothing, also when two servers start at once."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.link(draft, path)
-    finally:
-        draft.unlink()

@@ -7,26 +7,32 @@ import argparse
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from models.options import EngineOptions, StepPath
 from models.presets import PRESET_NAMES
 from steering.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "TILLER_"
 TEST_PREFIX = "TILLER_TEST_"  # read by the test suite, not by the application
 DEFAULT_PRESET = "demo"
+ZERO_GPU_SECONDS = 50.0  # what ZeroGPU lends for one call unless asked is 60 seconds, starting up included
 DATABASE_FILE = "tiller.db"
 SPACES_DATA = Path("/data")
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
+_ENGINE = EngineOptions()
 SEE_HELP = "`python app.py --help` explains every option and environment variable."
 
 
-def _about(help_text: str, *, kind: type = str, default: str = "", **limits: Any) -> dict[str, Any]:
-    """A row of the table; `default` in words where the value says little, `limits`: `choices`, or `low` and `high`."""
-    return {"help": help_text, "kind": kind, "default": default, **limits}
+def _setting(
+    value: Any, help_text: str, *, kind: type = str, default: str = "", secret: bool = False, **limits: Any
+) -> Any:
+    """A row of the table; `default` in words where `value` says little, `limits`: `choices`, or `low` and `high`."""
+    about = {"help": help_text, "kind": kind, "default": default, **limits}
+    return field(default=value, repr=not secret, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -40,78 +46,76 @@ class Settings:
         SettingsError: a value is not allowed; the message names the setting and what is allowed.
     """
 
-    preset: str | None = field(
-        default=None,
-        metadata=_about(
-            "built-in base model and guides; excludes --config", default=DEFAULT_PRESET, choices=PRESET_NAMES
-        ),
+    preset: str | None = _setting(
+        None, "built-in base model and guides; excludes --config", default=DEFAULT_PRESET, choices=PRESET_NAMES
     )
-    config: Path | None = field(
-        default=None,
-        metadata=_about("TOML file naming a base model and its guides; excludes --preset", kind=Path, default="none"),
+    config: Path | None = _setting(  # noqa: RUF009 - a row of the table is a field
+        None, "TOML file naming a base model and its guides; excludes --preset", kind=Path, default="none"
     )
-    device: str = field(
-        default="auto",
-        metadata=_about("where the models run; auto takes CUDA where there is a GPU", choices=("auto", "cpu", "cuda")),
+    device: str = _setting(
+        "auto", "where the models run; auto takes CUDA where there is a GPU", choices=("auto", "cpu", "cuda")
     )
-    dtype: str = field(
-        default="auto",
-        metadata=_about(
-            "number format of the weights; auto is bfloat16 where the hardware is fast with it, else float32",
-            choices=("auto", "float32", "bfloat16", "float16"),
-        ),
+    dtype: str = _setting(
+        "auto",
+        "number format of the weights; auto is bfloat16 where the hardware is fast with it, else float32",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
-    host: str = field(
-        default="127.0.0.1",
-        metadata=_about(
-            "address to listen on; 0.0.0.0 is every network of this machine", default="127.0.0.1; on Spaces 0.0.0.0"
-        ),
+    host: str = _setting(
+        "127.0.0.1",
+        "address to listen on; 0.0.0.0 is every network of this machine",
+        default="127.0.0.1; on Spaces 0.0.0.0",
     )
-    port: int = field(default=7860, metadata=_about("port to listen on", kind=int, low=1, high=65535))
-    home: Path = field(
-        default=Path("var"),
-        metadata=_about(
-            "folder for the database and local secrets",
-            kind=Path,
-            default="./var; on Spaces /data if it can be written",
-        ),
+    port: int = _setting(7860, "port to listen on", kind=int, low=1, high=65535)
+    home: Path = _setting(  # noqa: RUF009 - as above
+        Path("var"),
+        "folder for the database and local secrets",
+        kind=Path,
+        default="./var; on Spaces /data if it can be written",
     )
-    database_url: str = field(
-        default="",
-        repr=False,
-        metadata=_about(
-            "where judgements are kept: sqlite:///FILE or postgresql+psycopg://…; prefer the variable for a password",
-            default=f"the SQLite file {DATABASE_FILE} in the home folder",
-        ),
+    database_url: str = _setting(
+        "",
+        "where judgements are kept: sqlite:///FILE or postgresql+psycopg://…; prefer the variable for a password",
+        default=f"the SQLite file {DATABASE_FILE} in the home folder",
+        secret=True,
     )
-    max_new_tokens_limit: int = field(
-        default=512, metadata=_about("most tokens an answer may have", kind=int, low=1, high=2**20)
+    max_new_tokens_limit: int = _setting(512, "most tokens an answer may have", kind=int, low=1, high=2**20)
+    max_prompt_chars: int = _setting(20000, "most characters a prompt may have", kind=int, low=1, high=10**7)
+    max_slots: int = _setting(
+        _ENGINE.max_slots, "answers written at the same time, two per run", kind=int, low=2, high=2**12
     )
-    max_prompt_chars: int = field(
-        default=20000, metadata=_about("most characters a prompt may have", kind=int, low=1, high=10**7)
+    queue_size: int = _setting(
+        _ENGINE.max_waiting, "runs that may wait before new ones are refused", kind=int, low=1, high=10**4
     )
-    queue_size: int = field(
-        default=32, metadata=_about("runs that may wait before new ones are refused", kind=int, low=1, high=10**4)
+    time_limit: float = _setting(
+        _ENGINE.time_limit_seconds,
+        "seconds a run may take from when its turn has come",
+        kind=float,
+        default=f"{_ENGINE.time_limit_seconds:g}; on ZeroGPU {ZERO_GPU_SECONDS:g}",
+        low=1,
+        high=86400,
     )
-    access_code: str | None = field(
-        default=None,
-        repr=False,
-        metadata=_about(
-            "password that opens the page, with any user name; prefer the variable, a command line is not secret",
-            default="none, the page is open",
-        ),
+    memory_fraction: float = _setting(
+        _ENGINE.memory_fraction,
+        "share of the memory left once the models are loaded that answers may take",
+        kind=float,
+        low=0.01,
+        high=0.95,
     )
-    root_path: str = field(
-        default="",
-        metadata=_about("path under which a reverse proxy serves the page, such as /tiller", default="none"),
+    zero_gpu: bool = _setting(
+        False,
+        "ask Hugging Face's ZeroGPU for a GPU for every run, and answer runs one by one",
+        kind=bool,
+        default="no; on ZeroGPU yes",
     )
-    log_level: str = field(
-        default="info",
-        metadata=_about("least important messages to log", choices=("debug", "info", "warning", "error")),
+    access_code: str | None = _setting(
+        None,
+        "password that opens the page, with any user name; prefer the variable, a command line is not secret",
+        default="none, the page is open",
+        secret=True,
     )
-    open_browser: bool = field(
-        default=False, metadata=_about("open the page in this machine's browser", kind=bool, default="no")
-    )
+    root_path: str = _setting("", "path under which a reverse proxy serves the page, such as /tiller", default="none")
+    log_level: str = _setting("info", "least important messages to log", choices=("debug", "info", "warning", "error"))
+    open_browser: bool = _setting(False, "open the page in this machine's browser", kind=bool, default="no")
 
     def __post_init__(self) -> None:
         if self.preset is not None and self.config is not None:
@@ -156,11 +160,32 @@ def parse_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 
 def _environment_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Defaults that differ on Hugging Face Spaces, which sets SPACE_ID."""
-    if "SPACE_ID" not in environ:
-        return {}
-    lasting = SPACES_DATA.is_dir() and os.access(SPACES_DATA, os.W_OK)
-    return {"host": "0.0.0.0"} | ({"home": SPACES_DATA} if lasting else {})
+    """Defaults that differ on Hugging Face Spaces, which sets SPACE_ID and, with ZeroGPU, SPACES_ZERO_GPU."""
+    defaults: dict[str, Any] = {}
+    if environ.get("SPACES_ZERO_GPU", "").lower() in TRUE_WORDS:
+        defaults |= {"zero_gpu": True, "time_limit": ZERO_GPU_SECONDS}
+    if "SPACE_ID" in environ:
+        defaults["host"] = "0.0.0.0"
+        if SPACES_DATA.is_dir() and os.access(SPACES_DATA, os.W_OK):
+            defaults["home"] = SPACES_DATA
+    return defaults
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """How the engine is to be run for the page.
+
+    On ZeroGPU every run is answered in a worker process that exists only for it: there is no thread of the engine's,
+    nothing is remembered, and no step is recorded for steps that never come.
+    """
+    options = EngineOptions(
+        max_slots=settings.max_slots,
+        max_waiting=settings.queue_size,
+        time_limit_seconds=settings.time_limit,
+        memory_fraction=settings.memory_fraction,
+    )
+    if settings.zero_gpu:
+        return replace(options, in_background=False, remembers=False, path=StepPath.EAGER)
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,7 +211,7 @@ def _parser() -> _Parser:
         elif "choices" in facts:
             how["metavar"] = "|".join(facts["choices"])
         else:
-            how["metavar"] = {int: "N", Path: "PATH"}.get(facts["kind"], "TEXT")
+            how["metavar"] = {int: "N", float: "NUMBER", Path: "PATH"}.get(facts["kind"], "TEXT")
         parser.add_argument(_option(setting.name), dest=setting.name, default=argparse.SUPPRESS, **how)
     return parser
 
@@ -205,11 +230,12 @@ def _convert(setting: "Field[Any]", raw: str, *, source: str) -> Any:
     if not raw.strip():
         # An empty variable is usually a secret or a template that did not arrive: never take it for "no access code".
         raise SettingsError(f"{source} is empty.", hint=f"Give it a value or leave {source} out.")
-    if kind is int:
+    if kind in (int, float):
         try:
-            return int(raw)
+            return kind(raw)
         except ValueError:
-            raise SettingsError(f"{source} is {raw!r}; it must be a whole number.", hint=SEE_HELP) from None
+            words = "a whole number" if kind is int else "a number"
+            raise SettingsError(f"{source} is {raw!r}; it must be {words}.", hint=SEE_HELP) from None
     if kind is bool:
         if raw.lower() not in TRUE_WORDS + FALSE_WORDS:
             words = ", ".join(TRUE_WORDS + FALSE_WORDS)

@@ -26,6 +26,8 @@ PRESET_NAMES: Mapping[str, str] = {"helpfulness": "Helpful", "harmlessness": "Ha
 WEIGHT_OF = "{dimension}"
 EXPONENT = "exponent {exponent} (unit {unit})"
 LIVE = "Live: run as the sliders move"
+BASE_EXPONENT_NAME = "Base exponent"
+BASE_EXPONENT = "Base exponent {exponent}, as in the link; “Start from” sets it back to 1."
 ALLOW_NEGATIVE = "Allow negative weights"
 ALLOW_NEGATIVE_INFO = "“Less of this”; tokens the base finds implausible are then left out."
 
@@ -70,9 +72,20 @@ FINISH = {
 
 READY = "Ready."
 WAITING = "Waiting for the model…"
+NEXT_IN_LINE = "Waiting: you are next."
+PLACE_IN_LINE = "Waiting: {count} before you."
 WRITING = "Writing…"
 FINISHED = "Both answers have finished."
 STOPPED = "Stopped. What was written is kept."
+WITHDRAWN = "Stopped before anything was written."
+TIMED_OUT = (
+    "The time limit of {seconds} seconds ended the answers; what was written is kept. Ask for fewer tokens, or have "
+    "--time-limit raised."
+)
+TIMED_OUT_UNWRITTEN = (
+    "The time limit of {seconds} seconds was over before anything was written. Shorten the message, or have "
+    "--time-limit raised."
+)
 NOTHING_TO_STOP = "Nothing is running."
 CONTINUED = "Kept. Type your next message; both answers will share this conversation."
 RESET = "A new conversation has begun."
@@ -139,6 +152,8 @@ RESTORED_OTHER_MODELS = (
 )
 LINK_LACKS = "The link does not lead to a comparison: {reason}"
 
+PAGE_BEHIND = "The conversation was just changed, and your page did not show it yet."
+PAGE_BEHIND_HINT = "Look at it and press Run again."
 PAGE_LOST = "The page’s connection to this session is gone."
 PAGE_LOST_HINT = "Reload the page; what you typed can be copied first."
 UNEXPECTED = "Something went wrong on the server; it has been logged."
@@ -156,6 +171,13 @@ def title_of(dimension: str) -> str:
 def preset_of(dimension: str) -> str:
     """The name of the blend in which one guide steers alone."""
     return PRESET_NAMES.get(dimension, title_of(dimension))
+
+
+def waiting(position: int) -> str:
+    """Where a request is in the queue: 1 is next, 0 is no longer in it."""
+    if position > 1:
+        return PLACE_IN_LINE.format(count=position - 1)
+    return NEXT_IN_LINE if position else WAITING
 
 
 def times(count: int) -> str:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
 from steering.types import Blend, FinishReason, StepTrace, TopAlternative
@@ -34,36 +34,67 @@ class ScriptedEngine:
 
     ``script`` gives both answers' pieces for a request. Every step waits ``step_seconds``. ``error`` is raised before
     the first step, ``late_error`` after the third. ``closed`` counts comparisons that were closed before their end.
+    Every request waits at the ``positions`` in turn, a step at each; with ``n_at_once`` those beyond it wait for one
+    before them to end. ``time_out_after`` is the token after which the time limit ends the answers.
     """
 
     script: Script = field(default_factory=lambda: say("one two three", "one four five six"))
     step_seconds: float = 0.0
     error: Exception | None = None
     late_error: Exception | None = None
+    positions: Sequence[int] = ()
+    n_at_once: int | None = None
+    time_out_after: int | None = None
     base: BaseInfo = BASE
     guides: tuple[GuideInfo, ...] = GUIDES
     examples: tuple[str, ...] = ("Say something.", "Say more.")
     requests: list[ComparisonRequest] = field(default_factory=list)
+    owners: list[str] = field(default_factory=list)
+    line: list[object] = field(default_factory=list)
     closed: int = 0
     running: int = 0
     most_running: int = 0
     vocabulary: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def compare(self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+    def compare(
+        self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
+    ) -> Iterator[Progress]:
+        me = object()
         with self.lock:
             self.requests.append(request)
-            self.running += 1
-            self.most_running = max(self.most_running, self.running)
+            self.owners.append(owner)
+            self.line.append(me)
         is_over = False
         try:
-            for progress in self._steps(request, stop):
-                is_over = progress.finished
-                yield progress
+            yield from self._wait(request, me)
+            with self.lock:
+                self.running += 1
+                self.most_running = max(self.most_running, self.running)
+            try:
+                for progress in self._steps(request, stop):
+                    is_over = progress.finished
+                    yield progress
+            finally:
+                with self.lock:
+                    self.running -= 1
         finally:
             with self.lock:
-                self.running -= 1
+                self.line.remove(me)
                 self.closed += not is_over
+
+    def _wait(self, request: ComparisonRequest, me: object) -> Iterator[Progress]:
+        waiting = self._progress(request, [[] for _ in request.blends], 0, False)
+        for position in self.positions:
+            time.sleep(self.step_seconds)
+            yield replace(waiting, position=position, finished=False)
+        while self.n_at_once is not None:
+            with self.lock:
+                position = self.line.index(me) + 1 - self.n_at_once
+            if position <= 0:
+                return
+            time.sleep(max(self.step_seconds, 0.02))
+            yield replace(waiting, position=position, finished=False)
 
     def _steps(self, request: ComparisonRequest, stop: Callable[[], bool]) -> Iterator[Progress]:
         if self.error is not None:
@@ -73,8 +104,9 @@ class ScriptedEngine:
             if n_tokens == 4 and self.late_error is not None:
                 raise self.late_error
             time.sleep(self.step_seconds)
-            is_stopped = stop()
-            yield self._progress(request, scripts, n_tokens, is_stopped)
+            timed_out = n_tokens == self.time_out_after
+            is_stopped = stop() or timed_out
+            yield replace(self._progress(request, scripts, n_tokens, is_stopped), timed_out=timed_out)
             if is_stopped:
                 return
 
@@ -86,7 +118,7 @@ class ScriptedEngine:
 
     def _answer(self, blend: Blend, ids: list[int], n_tokens: int, is_stopped: bool) -> Answer:
         taken = tuple(ids[:n_tokens])
-        ended = FinishReason.EOS if n_tokens >= len(ids) else FinishReason.STOPPED if is_stopped else None
+        ended = FinishReason.EOS if n_tokens >= len(ids) > 0 else FinishReason.STOPPED if is_stopped else None
         exponents = {guide.dimension: blend.weights.get(guide.dimension, 0.0) * guide.unit for guide in self.guides}
         text = "".join(self.spell(taken))
         return Answer(blend, exponents, text, taken, ended, 0.01 * n_tokens, tuple(map(self._step, taken)))

@@ -12,10 +12,11 @@ from steering.types import Choice, FinishReason, Message, Role, Side
 from storage.records import OVERALL, Annotator, Comparison, Judgement, JudgementInput
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
-from ui.actions import SteerActions
+from ui.actions import SteerActions, Stopped
 from ui.forms import SteerForm
-from ui.sessions import Result, new_browser_token
+from ui.sessions import Result
 from ui.settings import Settings
+from ui.visitors import new_browser_token
 
 FORM = SteerForm(
     prompt="Say something.",
@@ -27,6 +28,7 @@ FORM = SteerForm(
     max_new_tokens=50,
     seed="7",
     n_before=0,
+    base_exponent=1.0,
 )
 NEXT_FORM = replace(FORM, prompt="And then?", n_before=2)  # a turn later
 ME = "me"
@@ -73,7 +75,7 @@ def actions(engine: ScriptedEngine, repository: FailingRepository, tmp_path: Pat
 def run_to_end(actions: SteerActions, form: SteerForm = FORM, session_id: str = ME) -> Result:
     actions.ask(session_id, form)
     last = list(actions.run(session_id))[-1]
-    assert last is not None
+    assert isinstance(last, Result)
     return last
 
 
@@ -119,6 +121,7 @@ def test_a_newer_request_ends_the_older_run_within_a_step_and_only_the_newer_is_
     assert list(older) == []
     assert engine.closed == 1
     result = list(actions.run(ME))[-1]
+    assert isinstance(result, Result)
     assert list(repository.comparisons) == [id_of(result)]
     assert repository.get_comparison(id_of(result)).right.blend.weights == {"helpfulness": 3.0}
 
@@ -149,7 +152,7 @@ def test_a_page_that_follows_asks_again_for_what_failed_or_was_withdrawn(
         list(actions.run(ME))
     engine.error = None
     assert actions.follow(ME, FORM)
-    assert actions.stop(ME)
+    assert actions.stop(ME) is Stopped.WAITING
     assert actions.follow(ME, FORM)
     reports = actions.run(ME)
     next(reports)
@@ -164,8 +167,9 @@ def test_stopping_keeps_and_stores_what_is_written(
     actions.ask(ME, FORM)
     reports = actions.run(ME)
     next(reports)
-    assert actions.stop(ME)
+    assert actions.stop(ME) is Stopped.WRITING
     result = list(reports)[-1]
+    assert isinstance(result, Result)
     comparison = repository.get_comparison(id_of(result))
     assert comparison.left.finish_reason is FinishReason.STOPPED
     assert comparison.left.text == "a b"
@@ -173,10 +177,10 @@ def test_stopping_keeps_and_stores_what_is_written(
 
 def test_stopping_before_the_run_has_begun_drops_it(actions: SteerActions, engine: ScriptedEngine) -> None:
     actions.ask(ME, FORM)
-    assert actions.stop(ME)
+    assert actions.stop(ME) is Stopped.WAITING
     assert list(actions.run(ME)) == []
     assert engine.requests == []
-    assert not actions.stop(ME)
+    assert actions.stop(ME) is Stopped.NOTHING
 
 
 def test_a_stop_does_not_reach_the_next_run(actions: SteerActions) -> None:

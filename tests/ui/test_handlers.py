@@ -9,27 +9,11 @@ import pytest
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
 from tests.ui.test_actions import FORM, ME, run_to_end
-from tests.ui.test_page import made
 from ui.actions import SteerActions
-from ui.components.steer import build_steer
 from ui.components.view import SteerView
 from ui.handlers import SteerHandlers
 from ui.sessions import TokenView
 from ui.settings import Settings
-
-
-@pytest.fixture
-def handlers(tmp_path: Path) -> SteerHandlers:
-    actions = SteerActions(ScriptedEngine(), InMemoryRepository(), Settings(home=tmp_path))
-    pages = []
-
-    def laid_out(*_: object) -> gr.Blocks:
-        with gr.Blocks() as blocks:
-            pages.append(build_steer(actions, live=False))
-        return blocks
-
-    made(laid_out, tmp_path)
-    return SteerHandlers(pages[0], actions)
 
 
 def a_request() -> gr.Request:

@@ -37,11 +37,32 @@ def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | No
         return thread.submit(lambda: asyncio.run(making())).result()
 
 
-def test_all_events_of_the_model_share_one_concurrency_id(tmp_path: Path) -> None:
-    blocks = made(build_page, tmp_path)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_all_runs_share_one_limit_above_what_the_engine_answers_and_lets_wait(tmp_path: Path) -> None:
+    blocks = made(build_page, tmp_path, max_slots=10, queue_size=7)
     runs = [event for event in blocks.fns.values() if event.name == "run"]
     assert len(runs) >= 5
-    assert {(event.concurrency_id, event.concurrency_limit) for event in runs} == {("model", 1)}
+    ((concurrency_id, limit),) = {(event.concurrency_id, event.concurrency_limit) for event in runs}
+    assert concurrency_id == "model"
+    assert isinstance(limit, int)
+    assert limit > 10 / 2 + 7
+
+
+def test_there_is_a_thread_for_every_run_and_more_for_everything_else(tmp_path: Path) -> None:
+    blocks = made(open_page, tmp_path, port=free_port(), max_slots=200, queue_size=300)
+    try:
+        limit = next(event.concurrency_limit for event in blocks.fns.values() if event.name == "run")
+        assert isinstance(limit, int)
+        assert blocks.max_threads >= limit + 20 > 400
+        assert blocks._queue.max_size is not None
+        assert blocks._queue.max_size >= limit
+    finally:
+        blocks.close(verbose=False)
 
 
 def test_runs_that_follow_an_input_do_not_pile_up_in_the_queue(tmp_path: Path) -> None:

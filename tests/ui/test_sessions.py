@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from steering.errors import InputError, SettingsError
-from ui.sessions import (
+from ui.sessions import Sessions
+from ui.visitors import (
     MAX_SESSION_ID_CHARS,
     SECRET_FILE,
-    Sessions,
     check_origin,
     check_session_id,
     is_browser_token,

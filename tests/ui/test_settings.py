@@ -26,6 +26,10 @@ EXAMPLES = {
     "max_new_tokens_limit": "64",
     "max_prompt_chars": "1000",
     "queue_size": "3",
+    "max_slots": "8",
+    "time_limit": "12.5",
+    "memory_fraction": "0.5",
+    "zero_gpu": "yes",
     "access_code": "open sesame",
     "root_path": "/tiller",
     "log_level": "debug",
@@ -52,7 +56,7 @@ def test_without_options_the_page_is_local_and_runs_the_embedded_model() -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_the_option_and_the_variable_of_a_setting_mean_the_same(name: str) -> None:
     option, variable = "--" + name.replace("_", "-"), "TILLER_" + name.upper()
-    typed = [option] if name == "open_browser" else [option, EXAMPLES[name]]
+    typed = [option] if name in ("open_browser", "zero_gpu") else [option, EXAMPLES[name]]
     by_option, by_variable = parse_settings(typed, {}), parse_settings([], {variable: EXAMPLES[name]})
     assert getattr(by_option, name) == getattr(by_variable, name)
     assert getattr(by_option, name) != getattr(parse_settings([], {}), name)
@@ -101,6 +105,12 @@ def test_a_preset_and_a_config_file_together_are_refused(argv: list[str], enviro
         (["--max-new-tokens-limit", "0"], "from 1 to"),
         (["--max-prompt-chars", "-1"], "from 1 to"),
         (["--queue-size", "0"], "from 1 to"),
+        (["--max-slots", "1"], "from 2 to"),
+        (["--time-limit", "0.5"], "from 1 to 86400"),
+        (["--time-limit", "nan"], "from 1 to 86400"),
+        (["--time-limit", "inf"], "from 1 to 86400"),
+        (["--time-limit", "long"], "--time-limit is 'long'; it must be a number"),
+        (["--memory-fraction", "1"], "from 0.01 to 0.95"),
         (["--device", "tpu"], "one of auto, cpu, cuda"),
         (["--dtype", "int8"], "one of auto, float32, bfloat16, float16"),
         (["--preset", "nope"], "one of demo, tulu2-7b"),

@@ -28,11 +28,16 @@ class PromptControls:
 
 @dataclass(frozen=True)
 class BlendControls:
-    """The sliders by dimension, each with the line that tells its exponent."""
+    """The sliders by dimension, each with the line that tells its exponent.
+
+    ``base_exponent`` is never seen; where it is not 1, ``base_note`` tells it.
+    """
 
     preset: gr.Radio
     sliders: dict[str, gr.Slider]
     exponents: dict[str, gr.HTML]
+    base_exponent: gr.Number
+    base_note: gr.HTML
     live: gr.Checkbox
     allow_negative: gr.Checkbox
 
@@ -106,6 +111,8 @@ def build_blend(guides: Sequence[GuideInfo], live: bool) -> BlendControls:
         preset,
         sliders,
         exponents,
+        base_exponent=gr.Number(1.0, visible=False),
+        base_note=gr.HTML(visible=False, elem_id="base-exponent"),
         live=gr.Checkbox(live, label=wording.LIVE, elem_id="live"),
         allow_negative=gr.Checkbox(
             False, label=wording.ALLOW_NEGATIVE, info=wording.ALLOW_NEGATIVE_INFO, elem_id="allow-negative"

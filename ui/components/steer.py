@@ -51,8 +51,9 @@ class SteerPage:
 
     @property
     def form(self) -> list[gr.components.Component]:
-        """What a run is made from: the message, the weights, the sampling settings, then how much came before."""
-        return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs, self.ask.n_before]
+        """What a run is made from: the message, the weights, the sampling settings, then what is never seen."""
+        unseen = [self.ask.n_before, self.blend.base_exponent]
+        return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs, *unseen]
 
     @property
     def view(self) -> list[gr.components.Component]:

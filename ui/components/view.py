@@ -13,6 +13,7 @@ from ui.components import markup
 from ui.components.controls import exponent_line
 from ui.components.steer import SteerPage
 from ui.forms import MAX_WEIGHT, preset_named
+from ui.runs import Queued, Report, Withdrawn
 from ui.sessions import Response, Result, Session, TokenView
 from ui.tokens import first_difference, token_name, token_rows
 
@@ -25,6 +26,23 @@ class SteerView:
 
     page: SteerPage
     actions: SteerActions
+
+    def report(self, report: Report | None, session: Session, view: TokenView) -> Updates:
+        """What a run reports: its place in the queue, answers that grow, or how it ended."""
+        match report:
+            case Queued(has_moved=False):
+                return {self.page.status: gr.skip()}
+            case Queued(position):
+                return self._closed(wording.waiting(position)) | {self.page.ask.stop: gr.update(interactive=True)}
+            case Result(comparison=None):
+                return self.writing(report)
+            case Withdrawn(timed_out):
+                words = self._timed_out(wording.TIMED_OUT_UNWRITTEN) if timed_out else wording.WITHDRAWN
+                return self.settled(session, view) | {self.page.status: markup.status(words)}
+        return self.settled(session, view)
+
+    def _timed_out(self, words: str) -> str:
+        return words.format(seconds=f"{self.actions.settings.time_limit:g}")
 
     def writing(self, result: Result) -> Updates:
         """Both answers while they grow: plain text and the numbers known so far."""
@@ -52,7 +70,9 @@ class SteerView:
                 return updates | self._closed(wording.READY)
             is_stopped = any(response.finish_reason == "stopped" for _, response in _sides(result))
             updates |= {pane.carry_on: gr.update(interactive=True) for pane in self.page.panes.values()}
-            updates[self.page.status] = markup.status(wording.STOPPED if is_stopped else wording.FINISHED)
+            words = wording.STOPPED if is_stopped else wording.FINISHED
+            words = self._timed_out(wording.TIMED_OUT) if result.timed_out else words
+            updates[self.page.status] = markup.status(words)
             updates[self.page.judgement.comparison_id] = result.comparison.id
             return updates
 
@@ -136,7 +156,7 @@ class SteerView:
         sampling, drawn = self.page.sampling, restored.sampling
         return (
             self.conversation(restored.conversation)
-            | self.weights(restored.weights)
+            | self.blend(restored.weights, restored.base_exponent)
             | {
                 self.page.ask.prompt: restored.prompt,
                 self.page.ask.message: markup.note(other if restored.other_models else wording.RESTORED),
@@ -149,8 +169,11 @@ class SteerView:
             }
         )
 
-    def weights(self, given: Mapping[str, float]) -> Updates:
-        """Sliders at the given weights, wide enough for them; guides that are not named are at 0."""
+    def blend(self, given: Mapping[str, float], base_exponent: float = 1.0) -> Updates:
+        """Sliders at the given weights, wide enough for them; guides that are not named are at 0.
+
+        A base exponent other than 1 has no slider, so it is told.
+        """
         blend = self.page.blend
         weights = {dimension: given.get(dimension, 0.0) for dimension in blend.sliders}
         is_signed = min(weights.values(), default=0.0) < 0
@@ -162,6 +185,8 @@ class SteerView:
         for guide in self.actions.engine.guides:
             updates[blend.exponents[guide.dimension]] = exponent_line(weights[guide.dimension], guide.unit)
         preset = preset_named(self.actions.engine.guides, weights)
+        told = markup.note(wording.BASE_EXPONENT.format(exponent=f"{base_exponent:g}")) if base_exponent != 1 else ""
+        updates |= {blend.base_exponent: base_exponent, blend.base_note: gr.update(value=told, visible=bool(told))}
         return updates | {blend.preset: preset, blend.allow_negative: is_signed}
 
     @property

@@ -1,6 +1,5 @@
 """A real browser on a served page: the embedded model with a SQLite file, or a scripted engine."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from storage.database import open_database
 from storage.repository import Repository
 from storage.sql_repository import SqlRepository
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.test_page import free_port
 from ui import wording
-from ui.actions import SteerEngine
 from ui.page import open_page
+from ui.runs import SteerEngine
 from ui.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -89,12 +89,6 @@ class Visit:
         assert self.page.evaluate("window.__pwned") is None
         assert self.dialogs == []
         assert self.complaints == []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 Served = tuple[str, Repository]

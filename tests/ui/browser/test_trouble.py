@@ -94,7 +94,7 @@ def test_another_sites_page_can_change_nothing(serve: Serve, scripted: ScriptedE
     with urllib.request.urlopen(f"{url}config") as answer:
         dependencies = json.load(answer)["dependencies"]
     ask = next(entry for entry in dependencies if entry["api_name"] == "ask")
-    body = {"data": ["hi", 1, 1, 0.7, 0.95, 0, 0, 50, "0", 0], "fn_index": ask["id"], "session_hash": "stranger"}
+    body = {"data": ["hi", 1, 1, 0.7, 0.95, 0, 0, 50, "0", 0, 1], "fn_index": ask["id"], "session_hash": "stranger"}
     headers = {"Content-Type": "application/json"}
 
     def told(**more: str) -> str:

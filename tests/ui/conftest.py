@@ -1,0 +1,50 @@
+"""The page's handlers over a scripted engine, and the embedded model with room for one comparison."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from models.engine import Engine
+from tests.storage.fakes import InMemoryRepository
+from tests.ui.fakes import ScriptedEngine
+from tests.ui.test_page import made
+from ui.actions import SteerActions
+from ui.components.steer import build_steer
+from ui.handlers import SteerHandlers
+from ui.settings import Settings
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def handlers(tmp_path: Path) -> SteerHandlers:
+    actions = SteerActions(ScriptedEngine(), InMemoryRepository(), Settings(home=tmp_path))
+    pages = []
+
+    def laid_out(*_: object) -> gr.Blocks:
+        with gr.Blocks() as blocks:
+            pages.append(build_steer(actions, live=False))
+        return blocks
+
+    made(laid_out, tmp_path)
+    return SteerHandlers(pages[0], actions)
+
+
+@pytest.fixture(scope="session")
+def narrow_engine() -> Engine:
+    """The embedded model with room for one comparison at a time and two that wait."""
+    from models.assembly import load_engine
+    from models.options import EngineOptions
+    from models.presets import load_preset
+
+    options = EngineOptions(max_slots=2, max_waiting=2)
+    return load_engine(load_preset("demo"), device="cpu", dtype="float32", options=options)

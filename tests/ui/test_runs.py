@@ -1,0 +1,238 @@
+"""Runs that wait, are refused, are stopped before they begin, or end by the time limit; what a page behind is told."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.engine import Engine
+from steering.errors import BusyError, InputError
+from steering.types import FinishReason, Side
+from storage.records import OVERALL
+from tests.storage.fakes import InMemoryRepository
+from tests.ui.conftest import wait_until
+from tests.ui.fakes import ScriptedEngine
+from tests.ui.test_actions import FORM, ME, NEXT_FORM, TOKEN, id_of, run_to_end
+from tests.ui.test_handlers import a_request
+from ui import wording
+from ui.actions import SteerActions, Stopped
+from ui.handlers import SteerHandlers
+from ui.runs import Queued, Withdrawn
+from ui.sessions import Result
+from ui.settings import Settings
+
+BUSY = BusyError("32 requests are waiting already, as many as are let wait.", hint="Try again in a moment.")
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def repository() -> InMemoryRepository:
+    return InMemoryRepository()
+
+
+@pytest.fixture
+def actions(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path) -> SteerActions:
+    return SteerActions(engine, repository, Settings(home=tmp_path, time_limit=7.5))
+
+
+def test_a_run_that_waits_reports_its_place_and_where_it_has_moved(
+    actions: SteerActions, engine: ScriptedEngine
+) -> None:
+    engine.positions = (3, 3, 1, 0)
+    actions.ask(ME, FORM)
+    reports = list(actions.run(ME))
+    assert reports[:4] == [Queued(3, True), Queued(3, False), Queued(1, True), Queued(0, True)]
+    assert all(isinstance(report, Result) for report in reports[4:])
+    assert len(reports) > 4
+
+
+def test_sessions_own_their_requests(actions: SteerActions, engine: ScriptedEngine) -> None:
+    run_to_end(actions)
+    run_to_end(actions, session_id="you")
+    assert engine.owners == [ME, "you"]
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["nothing before", "answers before"])
+def test_a_run_stopped_while_it_waits_leaves_what_was_shown_and_stores_nothing(
+    actions: SteerActions, engine: ScriptedEngine, repository: InMemoryRepository, is_seen: bool
+) -> None:
+    before = run_to_end(actions) if is_seen else None
+    engine.positions = (2,) * 100
+    actions.ask(ME, FORM)
+    reports = actions.run(ME)
+    assert next(reports) == Queued(2, True)
+    assert actions.stop(ME) is Stopped.WAITING
+    assert list(reports) == [Withdrawn(timed_out=False)]
+    assert engine.line == []
+    assert actions.sessions.get(ME).result == before
+    assert len(repository.comparisons) == is_seen
+    if before is not None:
+        actions.judge(ME, TOKEN, id_of(before), OVERALL, "left")
+        assert repository.count_judgements() == 1
+    assert actions.follow(ME, FORM), "a withdrawn request may be asked again"
+
+
+def test_a_newer_request_and_a_closed_tab_end_a_run_that_waits(actions: SteerActions, engine: ScriptedEngine) -> None:
+    engine.positions = (2,) * 100
+    for end in (lambda: actions.ask(ME, replace(FORM, seed="8")), lambda: actions.sessions.close(ME)):
+        actions.ask(ME, FORM)
+        reports = actions.run(ME)
+        next(reports)
+        end()
+        assert [report for report in reports if report is not None] == []
+        assert engine.line == []
+    actions.ask(ME, FORM)
+    reports = actions.run(ME)
+    next(reports)
+    reports.close()
+    assert engine.line == []
+
+
+def test_answers_ended_by_the_time_limit_are_kept_and_marked(
+    actions: SteerActions, engine: ScriptedEngine, repository: InMemoryRepository
+) -> None:
+    engine.time_out_after = 2
+    result = run_to_end(actions)
+    assert result.timed_out
+    assert repository.get_comparison(id_of(result)).right.finish_reason is FinishReason.STOPPED
+    engine.time_out_after = None
+    assert not run_to_end(actions).timed_out
+
+
+def status_of(handlers: SteerHandlers) -> str:
+    """What the status line says at the end of a run of FORM."""
+    handlers.actions.ask(ME, FORM)
+    return str(list(handlers.run(a_request(), "", False))[-1][handlers.page.status])
+
+
+def test_the_status_line_tells_the_place_the_time_limit_and_the_end(handlers: SteerHandlers) -> None:
+    engine = handlers.actions.engine
+    assert isinstance(engine, ScriptedEngine)
+    engine.positions = (4, 4, 1, 0)
+    handlers.actions.ask(ME, FORM)
+    told = [update[handlers.page.status] for update in handlers.run(a_request(), "", False)]
+    words = [str(status) for status in told if isinstance(status, str)]
+    expected = ["Waiting: 3 before you.", wording.NEXT_IN_LINE, wording.WAITING, wording.WRITING, wording.FINISHED]
+    assert len(words) == len(expected)
+    assert all(expectation in word for word, expectation in zip(words, expected, strict=True))
+    engine.positions, engine.time_out_after = (), 2
+    assert "The time limit of 300 seconds ended the answers" in status_of(handlers)
+    assert "--time-limit" in status_of(handlers)
+
+
+def test_the_judgement_is_closed_while_a_new_run_waits_and_opens_again_when_it_is_stopped(
+    handlers: SteerHandlers,
+) -> None:
+    engine = handlers.actions.engine
+    assert isinstance(engine, ScriptedEngine)
+    run_to_end(handlers.actions)
+    engine.positions = (2,) * 100
+    handlers.actions.ask(ME, FORM)
+    updates = handlers.run(a_request(), "", False)
+    next(updates)
+    row = handlers.page.judgement.rows[OVERALL]
+    assert not next(updates)[row]["interactive"]
+    assert wording.WITHDRAWN in handlers.stop(a_request())[handlers.page.status]
+    last = list(updates)[-1]
+    assert last[row]["interactive"]
+    assert wording.WITHDRAWN in last[handlers.page.status]
+    assert last[handlers.page.judgement.comparison_id]
+
+
+def test_a_refusal_is_told_in_the_engines_words_within_a_tenth_of_a_second_and_changes_nothing_typed(
+    handlers: SteerHandlers,
+) -> None:
+    engine = handlers.actions.engine
+    assert isinstance(engine, ScriptedEngine)
+    engine.error = BUSY
+    fastest = 1.0
+    for _ in range(5):  # the fastest of five: others may be using the machine
+        handlers.actions.ask(ME, FORM)
+        started_at = time.perf_counter()
+        updates = list(handlers.run(a_request(), "", False))
+        fastest = min(fastest, time.perf_counter() - started_at)
+        assert str(BUSY) in updates[-1][handlers.page.ask.message]
+        assert {component for update in updates for component in update} & set(handlers.page.form) == set()
+    assert fastest < 0.1
+    engine.error = None
+    assert wording.FINISHED in status_of(handlers)
+
+
+def test_a_run_pressed_before_the_conversation_arrived_is_told_to_press_again_and_not_to_reload(
+    actions: SteerActions, engine: ScriptedEngine
+) -> None:
+    actions.carry_on(ME, id_of(run_to_end(actions)), Side.RIGHT)
+    with pytest.raises(InputError, match="press Run again"):
+        actions.ask(ME, FORM)
+    run_to_end(actions, NEXT_FORM)
+    actions.reset(ME)
+    with pytest.raises(InputError, match="press Run again"):
+        actions.ask(ME, NEXT_FORM)
+    assert len(engine.requests) == 2
+
+
+def test_a_restored_base_exponent_is_told_used_by_the_next_run_and_gone_with_another_start(
+    handlers: SteerHandlers,
+) -> None:
+    blend = handlers.page.blend
+    drawn = handlers.view.blend({"helpfulness": 1.0}, base_exponent=0.5)
+    assert drawn[blend.base_exponent] == 0.5
+    assert drawn[blend.base_note]["visible"]
+    assert "0.5" in drawn[blend.base_note]["value"]
+    result = run_to_end(handlers.actions, replace(FORM, base_exponent=drawn[blend.base_exponent]))
+    assert result.comparison is not None
+    assert result.comparison.right.blend.base_exponent == 0.5
+    assert result.comparison.left.blend.base_exponent == 1
+    restored = handlers.actions.restore("another tab", TOKEN, id_of(result))
+    assert handlers.view.restored(restored)[blend.base_exponent] == 0.5
+    again = handlers.start_from(wording.UNGUIDED)
+    assert again[blend.base_exponent] == 1
+    assert not again[blend.base_note]["visible"]
+
+
+@pytest.mark.parametrize("end", ["closed", "stopped", "forgotten"])
+def test_the_real_engine_is_empty_after_runs_that_wait_or_write_have_ended(
+    narrow_engine: Engine, tmp_path: Path, end: str
+) -> None:
+    actions = SteerActions(narrow_engine, InMemoryRepository(), Settings(home=tmp_path))
+    runs = {}
+    for session_id, kind in (("writes", Result), ("waits", Queued)):
+        actions.ask(session_id, replace(FORM, max_new_tokens=400, temperature=2.0))
+        runs[session_id] = actions.run(session_id)
+        while not isinstance(report := next(runs[session_id]), kind):
+            assert report is not None
+    assert narrow_engine.n_slots == 2
+    for session_id, reports in reversed(runs.items()):
+        if end == "closed":
+            reports.close()
+        elif end == "stopped":
+            actions.stop(session_id)
+            expected = Withdrawn if session_id == "waits" else Result
+            assert isinstance(list(reports)[-1], expected)
+        else:
+            actions.sessions.close(session_id)
+            assert [report for report in reports if report is not None] == []
+    wait_until(lambda: narrow_engine.n_slots == 0)
+    assert run_to_end(actions, replace(FORM, max_new_tokens=3), "afterwards").comparison is not None
+
+
+def test_the_real_engine_refuses_who_comes_when_all_places_are_taken(narrow_engine: Engine, tmp_path: Path) -> None:
+    actions = SteerActions(narrow_engine, InMemoryRepository(), Settings(home=tmp_path))
+    runs = []
+    for session_id in ("writes", "first", "second"):
+        actions.ask(session_id, replace(FORM, max_new_tokens=400, temperature=2.0))
+        runs.append(actions.run(session_id))
+        while not isinstance(report := next(runs[-1]), Result) and not (isinstance(report, Queued) and report.position):
+            assert report is not None
+    actions.ask("third", FORM)
+    with pytest.raises(BusyError, match="2 requests are waiting"):
+        next(actions.run("third"))
+    for reports in runs:
+        reports.close()
+    wait_until(lambda: narrow_engine.n_slots == 0)
+    assert run_to_end(actions, replace(FORM, max_new_tokens=3), "third").comparison is not None
