@@ -1,176 +1,132 @@
-"""How long a token takes: unguided alone, side by side, a grid of blends, and the usual way.
+"""How long a token takes: unguided alone, side by side, a grid of blends, many visitors, and the usual way.
 
     python -m benchmarks.decode --preset demo
+    python -m benchmarks.decode --shape 7b --rounds 3 --tokens 64
 
 Every round runs all cases in turn, so that a machine that slows down slows all of them; figures are medians over the
-rounds, ratios are medians of the rounds' own ratios. The last line is one JSON document.
+rounds, ratios are medians of the rounds' own ratios. Each prompt is new to the engine.
+
+ms/token, min, max and tokens/s are of one answer between its first and its last token; all tok/s is of all answers from
+the start to the last token; score is how long the guides then take to read the unguided answer; whole is everything.
+The last line is one JSON document.
 """
 
 import argparse
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.hardware import copy_bandwidth, describe, peak_memory_bytes, synchronize
-from benchmarks.usual import UsualWay
-from models.answers import ComparisonRequest
-from models.assembly import load_engine
-from models.engine import Engine
-from models.presets import PRESET_NAMES, Preset, load_preset
-from steering.errors import TillerError
-from steering.types import Blend, Message, Role, SamplingSettings
-
-_N_TOP = 5
-_PROMPT = "How can I make friends in a town that is new to me?"
+from benchmarks.cases import GROUPS, Cases, Plan, make_cases
+from benchmarks.hardware import copy_bandwidth, describe, peak_memory_bytes
+from benchmarks.report import print_report, ratios, summary
+from benchmarks.shapes import SHAPES
+from benchmarks.sources import Models, preset_models, shape_models
+from models.options import StepPath
+from models.presets import PRESET_NAMES, load_preset
+from steering.errors import InputError, TillerError
+from steering.types import Message, Role
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--preset", choices=PRESET_NAMES, default="demo", help="built-in models (default: demo)")
-    source.add_argument("--config", type=Path, help="TOML file naming a base model and its guides")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens per answer (default: 64)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds over all cases (default: 7)")
-    parser.add_argument(
-        "--no-usual", action="store_true", help="leave out the usual way, which loads every model again"
-    )
-    arguments = parser.parse_args(argv)
+    """Measure and print; returns the exit code: 0, 2 for bad input, 1 for every other trouble."""
+    arguments = _parser().parse_args(argv)
     try:
-        preset = load_preset(None if arguments.config else arguments.preset, arguments.config)
-        engine = load_engine(preset, device=arguments.device, dtype=arguments.dtype)
+        plan = Plan(arguments.only, arguments.tokens, arguments.visitors, StepPath(arguments.path))
+        cases = make_cases(_models(arguments), plan)
+        report = measure(cases, arguments.rounds, arguments.warm_ups)
     except TillerError as error:
         print(f"benchmarks.decode: {error}", file=sys.stderr)
-        return 1
-    report = measure(engine, preset, arguments.tokens, arguments.rounds, with_usual=not arguments.no_usual)
+        return 2 if isinstance(error, InputError) else 1
     print_report(report)
     return 0
 
 
-def measure(engine: Engine, preset: Preset, n_tokens: int, n_rounds: int, *, with_usual: bool) -> dict[str, Any]:
-    """Time every case ``n_rounds`` times; returns the report that is printed."""
-    device = torch.device(engine.base.device)
-    dimensions = [guide.dimension for guide in engine.guides]
-    guided = Blend(dict.fromkeys(dimensions, 1.0))
-    cases: dict[str, Callable[[], Timing]] = {
-        "unguided alone": lambda: run(engine, [Blend()], n_tokens, score=False),
-        "side by side": lambda: run(engine, [Blend(), guided], n_tokens),
-    }
-    for size in (5, 9):
-        blends = [Blend(dict.fromkeys(dimensions, 4 * index / size)) for index in range(size)]
-        cases[f"grid of {size}"] = lambda blends=blends: run(engine, blends, n_tokens)  # type: ignore[misc]
-    if with_usual:
-        usual = UsualWay(preset, getattr(torch, engine.base.dtype), device)
-        prompt, exponents = engine.prompt_token_ids(_messages()), list(engine.exponents(guided).values())
-        cases["the usual way"] = lambda: _timed(
-            lambda: usual.side_by_side(prompt, n_tokens, exponents), n_tokens, device
-        )
-    for case in cases.values():
-        case()  # warm up: allocators, kernels
-    rounds = [{name: case() for name, case in cases.items()} for _ in range(n_rounds)]
+def measure(cases: Cases, n_rounds: int, n_warm_ups: int) -> dict[str, Any]:
+    """Run every case ``n_warm_ups`` times for allocators, kernels and recordings, then time it ``n_rounds`` times."""
+    for _ in range(n_warm_ups):
+        for case in cases.runs.values():
+            case()
+    rounds = [{name: case() for name, case in cases.runs.items()} for _ in range(n_rounds)]
+    device = cases.models.device
     bandwidth = copy_bandwidth(device)
-    weights = engine.weight_bytes
+    # an engine without guides reads the base's weights and nothing else
+    base_bytes = cases.engines[min(cases.engines)].weight_bytes
+    floor = base_bytes / bandwidth
+    prompt = cases.main.prompt_token_ids([Message(Role.USER, cases.prompt())])
     return {
         "benchmark": "decode",
+        "command": " ".join(["python -m benchmarks.decode", *sys.argv[1:]]),
         "hardware": describe(device),
-        "model": {"base": engine.base.id, "dtype": engine.base.dtype, "n_guides": len(dimensions), "bytes": weights},
-        "n_tokens": n_tokens,
+        "model": {
+            "base": cases.models.name,
+            "dtype": cases.main.base.dtype,
+            "base_bytes": base_bytes,
+            "base_bytes_with_guides": min(cases.engines),
+        },
+        "path": cases.plan.path.value,
+        "n_prompt_tokens": len(prompt),
+        "n_tokens": cases.plan.n_tokens,
         "n_rounds": n_rounds,
         "copy_bytes_per_second": bandwidth,
-        "floor_ms_per_token": 1000 * weights / bandwidth,
+        "floor_ms": 1000 * floor,
+        "engine_bytes": {str(number): n_bytes for number, n_bytes in cases.engine_bytes.items()},
         "peak_memory_bytes": peak_memory_bytes(device),
-        "cases": {name: _summary([row[name] for row in rounds]) for name in cases},
-        "ratios": _ratios(rounds),
+        "cases": {name: summary([row[name] for row in rounds]) for name in cases.runs},
+        "ratios": ratios(rounds, cases.n_guides, floor),
     }
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one run: to the first token, per token after it, and from the last until the guides have scored."""
-
-    per_token: float
-    to_first: float = 0.0
-    to_score: float = 0.0
-
-
-def run(engine: Engine, blends: Sequence[Blend], n_tokens: int, *, score: bool = True) -> Timing:
-    """Time one comparison, sampled and traced as on the page.
-
-    Answers do not stop at EOS, so that every case decodes as many tokens; without ``score`` no guide does anything.
-    """
-    sampling = SamplingSettings(max_new_tokens=n_tokens, stop_at_eos=False)
-    request = ComparisonRequest(_messages(), tuple(blends), sampling, _N_TOP, score)
-    start = time.perf_counter()
-    times: list[float] = []
-    for progress in engine.compare(request):
-        if progress.n_tokens > len(times):
-            times.append(time.perf_counter() - start)
-    return Timing((times[-1] - times[0]) / (n_tokens - 1), times[0], time.perf_counter() - start - times[-1])
+def _models(arguments: argparse.Namespace) -> Models:
+    if arguments.shape is None:
+        preset = load_preset(None if arguments.config else arguments.preset, arguments.config)
+        return preset_models(preset, arguments.device, arguments.dtype)
+    shape = SHAPES[arguments.shape]
+    if arguments.layers:
+        shape = replace(shape, num_hidden_layers=arguments.layers)
+    return shape_models(arguments.shape, shape, arguments.device, arguments.dtype)
 
 
-def _timed(work: Callable[[], None], n_tokens: int, device: torch.device) -> Timing:
-    start = time.perf_counter()
-    work()
-    synchronize(device)
-    return Timing((time.perf_counter() - start) / n_tokens)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", choices=PRESET_NAMES, default="demo", help="built-in models (default: demo)")
+    source.add_argument("--config", type=Path, help="TOML file naming a base model and its guides, folders or Hub ids")
+    source.add_argument("--shape", choices=SHAPES, help="random weights of this shape with four LoRA guides")
+    parser.add_argument("--layers", type=_count(1), help="fewer layers than the shape has, to try it")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--path", choices=[path.value for path in StepPath], default="auto", help="how steps are taken")
+    parser.add_argument("--tokens", type=_count(2), default=64, help="tokens per answer (default: 64)")
+    parser.add_argument("--rounds", type=_count(1), default=7, help="rounds over all cases (default: 7)")
+    parser.add_argument("--warm-ups", type=_count(1), default=2, help="the same before anything counts (default: 2)")
+    parser.add_argument(
+        "--visitors", type=_numbers, default=Plan.visitors, help="how many at once (default: 1,2,4,8,16,32,64)"
+    )
+    parser.add_argument("--only", type=_groups, default=GROUPS, help=f"some of {','.join(GROUPS)} (default: all)")
+    return parser
 
 
-def _messages() -> tuple[Message, ...]:
-    return (Message(Role.USER, _PROMPT),)
+def _count(low: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        number = int(text)
+        if number < low:
+            raise argparse.ArgumentTypeError(f"{number} is below {low}")
+        return number
+
+    return count
 
 
-def _summary(runs: Sequence[Timing]) -> dict[str, float]:
-    per_token = [1000 * timing.per_token for timing in runs]
-    return {
-        "ms_per_token": statistics.median(per_token),
-        "ms_per_token_min": min(per_token),
-        "ms_per_token_max": max(per_token),
-        "tokens_per_second": 1000 / statistics.median(per_token),
-        "ms_to_first_token": 1000 * statistics.median(timing.to_first for timing in runs),
-        "ms_to_score": 1000 * statistics.median(timing.to_score for timing in runs),
-    }
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_count(1)(part) for part in text.split(","))
 
 
-def _ratios(rounds: Sequence[dict[str, Timing]]) -> dict[str, float]:
-    """Medians over rounds of one case's time per token over another's of the same round."""
-    pairs = {
-        "side by side / unguided alone": ("side by side", "unguided alone"),
-        "grid of 5 / side by side": ("grid of 5", "side by side"),
-        "grid of 9 / side by side": ("grid of 9", "side by side"),
-        "the usual way / side by side": ("the usual way", "side by side"),
-    }
-    return {
-        name: statistics.median(row[over].per_token / row[under].per_token for row in rounds)
-        for name, (over, under) in pairs.items()
-        if over in rounds[0]
-    }
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """Print hardware, a table of cases, the ratios and, last, the report as one line of JSON."""
-    for name, value in report["hardware"].items():
-        print(f"{name}: {value}")
-    print(f"model: {report['model']['base']} in {report['model']['dtype']}, {report['model']['n_guides']} guides")
-    print(f"memory copies {report['copy_bytes_per_second'] / 1e9:.1f} GB/s; ", end="")
-    print(f"reading the weights once takes {report['floor_ms_per_token']:.2f} ms")
-    print(f"\n{'case':<20}{'ms/token':>10}{'min':>8}{'max':>8}{'tokens/s':>10}{'first, ms':>11}{'score, ms':>11}")
-    for name, case in report["cases"].items():
-        row = (case["ms_per_token"], case["ms_per_token_min"], case["ms_per_token_max"])
-        print(f"{name:<20}{row[0]:>10.2f}{row[1]:>8.2f}{row[2]:>8.2f}", end="")
-        print(f"{case['tokens_per_second']:>10.1f}{case['ms_to_first_token']:>11.1f}{case['ms_to_score']:>11.1f}")
-    print()
-    for name, ratio in report["ratios"].items():
-        print(f"{name}: {ratio:.2f}")
-    print(json.dumps(report))
+def _groups(text: str) -> tuple[str, ...]:
+    groups = tuple(text.split(","))
+    if unknown := [group for group in groups if group not in GROUPS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(GROUPS)}")
+    return groups
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Guided decoding the usual way, to compare with: transformers' generate, dynamic caches, the models in turn."""
 
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from models.loading import fetch
-from models.presets import Preset
+from benchmarks.hardware import synchronize
+from benchmarks.timing import Timing
 
 
 class GuideProcessor(LogitsProcessor):
@@ -26,46 +25,65 @@ class GuideProcessor(LogitsProcessor):
         """Return the mixed log-probs (1, V) after ``input_ids`` (1, T); called once per new token."""
         mixed = scores.float().log_softmax(-1)
         for guide, exponent, cache in zip(self.guides, self.exponents, self.caches, strict=True):
-            logits = guide(input_ids=input_ids[:, self.n_seen :], past_key_values=cache, use_cache=True).logits[:, -1]
-            mixed = mixed + exponent * logits[:, : mixed.shape[-1]].float().log_softmax(-1)
+            new = input_ids[:, self.n_seen :]
+            # what generate itself asks for: the logits of the last token only
+            output = guide(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            mixed = mixed + exponent * output.logits[:, -1, : mixed.shape[-1]].float().log_softmax(-1)
         self.n_seen = input_ids.shape[1]
         return mixed
 
 
+class _Clock(LogitsProcessor):
+    """Notes when the scores of the first and of the last token were there."""
+
+    def __init__(self, n_tokens: int, device: torch.device) -> None:
+        self._marked = (1, n_tokens)
+        self._device = device
+        self._n_calls = 0
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return ``scores`` as they are."""
+        self._n_calls += 1
+        if self._n_calls in self._marked:
+            synchronize(self._device)
+            self.times.append(time.perf_counter())
+        return scores
+
+
 class UsualWay:
-    """A preset's models loaded one by one; LoRA guides are merged, which is their fastest form alone."""
+    """A base model and guides that are models of their own, all of them whole."""
 
-    def __init__(self, preset: Preset, dtype: torch.dtype, device: torch.device) -> None:
-        base = fetch(preset.base)
+    def __init__(self, base: PreTrainedModel, guides: Sequence[PreTrainedModel]) -> None:
+        self.base, self.guides = base, guides
 
-        def load(folder: Path) -> PreTrainedModel:
-            model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-            return cast(PreTrainedModel, model.to(device).eval())
+    def unguided(self, prompt: Sequence[int], n_tokens: int) -> Timing:
+        """Write ``n_tokens`` (2 or more) with the base alone."""
+        return self._generate(prompt, n_tokens, [])
 
-        self.base = load(base)
-        self.guides: list[PreTrainedModel] = []
-        for spec in preset.guides:
-            folder = fetch(spec.source)
-            is_lora = (folder / "adapter_config.json").exists()
-            if is_lora:
-                self.guides.append(cast(Any, PeftModel.from_pretrained(load(base), folder)).merge_and_unload())
-            else:
-                self.guides.append(load(folder))
+    def guided(self, prompt: Sequence[int], n_tokens: int, exponents: Sequence[float]) -> Timing:
+        """Write ``n_tokens`` (2 or more) with base and guides in turn."""
+        return self._generate(prompt, n_tokens, [GuideProcessor(self.guides, exponents)])
 
     @torch.inference_mode()
-    def side_by_side(self, prompt: Sequence[int], n_tokens: int, exponents: Sequence[float]) -> None:
-        """Write ``n_tokens`` unguided and then ``n_tokens`` guided, as pages without a shared forward pass do."""
-        tokens = torch.tensor([prompt], device=self.base.device)
-        for processor in ([], [GuideProcessor(self.guides, exponents)]):
-            cast(Any, self.base).generate(
-                tokens,
-                attention_mask=torch.ones_like(tokens),
-                logits_processor=LogitsProcessorList(processor),
-                do_sample=True,
-                temperature=0.7,
-                top_p=0.95,
-                top_k=0,
-                max_new_tokens=n_tokens,
-                min_new_tokens=n_tokens,
-                pad_token_id=0,
-            )
+    def _generate(self, prompt: Sequence[int], n_tokens: int, processors: list[LogitsProcessor]) -> Timing:
+        device = self.base.device
+        tokens = torch.tensor([prompt], device=device)
+        clock = _Clock(n_tokens, device)
+        start = time.perf_counter()
+        cast(Any, self.base).generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            logits_processor=LogitsProcessorList([*processors, clock]),
+            do_sample=True,
+            temperature=0.7,
+            top_p=0.95,
+            top_k=0,
+            max_new_tokens=n_tokens,
+            min_new_tokens=n_tokens,
+            pad_token_id=0,
+        )
+        synchronize(device)
+        whole = time.perf_counter() - start
+        first, last = clock.times
+        return Timing((last - first) / (n_tokens - 1), first - start, whole, whole, n_tokens)
