@@ -111,6 +111,7 @@ class ModelBatch:
             cache.rows.count(1)
         return report
 
+    @torch.inference_mode()
     def restore(self) -> None:
         """See :class:`steering.ensemble.Batch`: what was written is written again, so only the positions go back."""
         for run in self._runs:

@@ -21,9 +21,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Written:
-    """One token more of each answer in ``steps`` (by index), ``seconds`` after the request's turn had come."""
+    """More tokens, each with the index of its answer, ``seconds`` after the request's turn had come."""
 
-    steps: dict[int, SlotStep]
+    steps: list[tuple[int, SlotStep]]
     seconds: float
 
 
@@ -106,6 +106,11 @@ class Job:
         self.started_at = time.perf_counter()
         self.written = [[] for _ in self.slots]
         self.move(0)
+
+    def end_unstarted(self) -> None:
+        """It was stopped before its turn came: its answers are empty."""
+        self.mailbox.put(Ended(timed_out=False))
+        self.mailbox.put(Over())
 
     def move(self, position: int) -> None:
         """Let the caller know where in the queue it is, if that has changed."""

@@ -54,7 +54,7 @@ class Run:
             case Waiting(position):
                 self.position = position
             case Written(steps, seconds):
-                for index, step in steps.items():
+                for index, step in steps:
                     answer = self.answers[index]
                     answer.steps.append(step.trace(self.dimensions))
                     answer.detokenizer.add(step.token_id)

@@ -7,6 +7,7 @@ one piece of one unguided answer. Only one thread at a time may take turns; requ
 import gc
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -93,7 +94,7 @@ class Scheduler:
     def turn(self) -> None:
         """Do a little for everybody."""
         self._end_from_outside()
-        for job in self._waitlist.admit(self.jobs, self._fits):
+        for job in self._waitlist.admit(self.jobs, self._fit):
             self._reading.append(job)
         self._read()
         self._decode()
@@ -118,13 +119,12 @@ class Scheduler:
                 job.mailbox.put(Ended(timed_out and not job.is_stopping))
                 self._written(job)
 
-    def _fits(self, job: Job) -> bool:
-        """Whether there is room for one more beside those that run or are being read."""
-        unseated = [*self._reading, job]
-        n_slots = sum(len(other.slots) for other in unseated)
-        batch = cast(ModelBatch, self._decoder.batch)
-        n_guided, n_tokens = sum(other.n_guided for other in unseated), max(other.n_tokens for other in unseated)
-        n_bytes = batch.bytes_with(n_slots, n_guided, n_tokens)
+    def _fit(self, jobs: Sequence[Job]) -> bool:
+        """Whether there is room for these beside those that run or are being read."""
+        unseated = [*self._reading, *jobs]
+        n_slots = sum(len(job.slots) for job in unseated)
+        n_guided, n_tokens = sum(job.n_guided for job in unseated), max(job.n_tokens for job in unseated)
+        n_bytes = cast(ModelBatch, self._decoder.batch).bytes_with(n_slots, n_guided, n_tokens)
         return self.n_slots + n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
 
     def _read(self) -> None:
@@ -178,16 +178,16 @@ class Scheduler:
             self._blame(error)
             return
         self._is_second_try = False
-        by_job: dict[Job, dict[int, SlotStep]] = {}
+        by_job: dict[Job, list[tuple[int, SlotStep]]] = {}
         for step in steps:
             job, index = self._decoding[step.slot]
-            by_job.setdefault(job, {})[index] = step
+            by_job.setdefault(job, []).append((index, step))
         for job, own in by_job.items():
-            if any(step.is_broken for step in own.values()):
+            if any(step.is_broken for _, step in own):
                 self._fail(job, FloatingPointError("a model returned NaN log-probabilities"))
                 continue
             job.mailbox.put(Written(own, job.seconds))
-            for index, step in own.items():
+            for index, step in own:
                 job.written[index].append(step.token_id)
                 if step.finish_reason:
                     del self._decoding[step.slot]

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from models.jobs import Job
 from steering.errors import BusyError
@@ -45,25 +45,29 @@ class Waitlist:
             job.number = self._n_jobs
             self._waiting.append(job)
 
-    def admit(self, running: Iterable[Job], fits: Callable[[Job], bool]) -> list[Job]:
-        """Take out, in order, the requests that fit, and let the others know their places; drops cancelled ones.
+    def admit(self, running: Iterable[Job], fit: Callable[[Sequence[Job]], bool]) -> list[Job]:
+        """Take out, in order, the requests that fit, and let the others know their places; drops those that are
+        cancelled or stopped.
 
         Args:
             running: the requests whose turn has come already.
-            fits: whether one more can be taken on; asked again after each that could.
+            fit: whether these can be taken on beside those that are running.
         """
         if not self._waiting:
             return []
         with self._lock:
-            self._waiting = [job for job in self._waiting if not job.is_cancelled]
+            for job in self._waiting:
+                if job.is_stopping and not job.is_cancelled:
+                    job.end_unstarted()
+            self._waiting = [job for job in self._waiting if not (job.is_cancelled or job.is_stopping)]
             n_ahead = Counter(job.owner for job in running)
             ranks = {}
             for job in self._waiting:
                 ranks[job] = (n_ahead[job.owner], job.number)
                 n_ahead[job.owner] += 1
             self._waiting.sort(key=lambda job: ranks[job])
-            admitted = []
-            while self._waiting and fits(self._waiting[0]):
+            admitted: list[Job] = []
+            while self._waiting and fit([*admitted, self._waiting[0]]):
                 admitted.append(self._waiting.pop(0))
                 admitted[-1].start()
             for position, job in enumerate(self._waiting, start=1):

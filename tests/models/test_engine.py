@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import models.ensemble
+import models.reading
 from models.answers import ComparisonRequest, Progress
 from models.engine import Engine
-from models.ensemble import ModelBatch
-from steering.errors import BlendError, CapacityError, InputError, LoadError, PromptError
+from models.reading import ModelReading
+from steering.errors import BlendError, InputError, PromptError
 from steering.types import Blend, FinishReason, Message, Role, SamplingSettings
 from tests.models.oracle import Oracle
 
@@ -65,9 +65,9 @@ def test_stopping_ends_every_answer_within_a_step_and_still_reports_rewards(engi
     for _ in range(3):
         assert not next(steps).finished
     stopping.set()
-    last_token, last = steps
-    assert not last_token.finished
+    *_, last = steps
     assert last.finished
+    assert not last.timed_out
     assert [answer.finish_reason for answer in last.answers()] == [FinishReason.STOPPED] * 2
     assert [len(answer.token_ids) for answer in last.answers()] == [4, 4]
     assert all(set(answer.guide_rewards) == {"lora-a", "weak"} for answer in last.answers())
@@ -76,14 +76,14 @@ def test_stopping_ends_every_answer_within_a_step_and_still_reports_rewards(engi
 def test_closing_a_run_lets_the_next_one_start(engine: Engine) -> None:
     steps = engine.compare(request(100))
     next(steps)
-    assert engine._busy.locked()
+    assert engine.n_slots == 2
     steps.close()
-    assert not engine._busy.locked()
+    assert engine.n_slots == 0
     *_, last = engine.compare(request(3))
     assert last.finished
 
 
-def test_a_second_run_waits_for_the_first_and_gives_the_same_answer(engine: Engine) -> None:
+def test_on_the_callers_thread_a_second_run_waits_for_the_first_and_gives_the_same_answer(engine: Engine) -> None:
     *_, alone = engine.compare(request())
     first = engine.compare(request(60))
     next(first)
@@ -95,15 +95,6 @@ def test_a_second_run_waits_for_the_first_and_gives_the_same_answer(engine: Engi
     list(first)
     waiting.join(timeout=30)
     assert [answer.token_ids for answer in results[0]] == [answer.token_ids for answer in alone.answers()]
-
-
-def test_a_hundred_closed_runs_leave_nothing_behind(engine: Engine) -> None:
-    for n in range(100):
-        steps = engine.compare(request(50))
-        for _ in range(n % 3):
-            next(steps)
-        steps.close()
-    assert not engine._busy.locked()
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(engine: Engine) -> None:
@@ -119,7 +110,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(engine: Engine)
 def test_an_unknown_dimension_is_refused_before_anything_runs(engine: Engine) -> None:
     with pytest.raises(BlendError, match="'kindness'"):
         next(engine.compare(request(5, Blend({"kindness": 1.0}))))
-    assert not engine._busy.locked()
+    assert engine.n_slots == 0
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
@@ -133,43 +124,13 @@ def test_a_chat_that_ends_with_the_assistant_is_refused() -> None:
         ComparisonRequest((Message(Role.USER, "Hi"), Message(Role.ASSISTANT, "Hello")), (Blend(),))
 
 
-def test_running_out_of_memory_is_said_plainly_and_the_next_run_works(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: ModelBatch, tokens: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ModelBatch, "step", fail)
-        with pytest.raises(CapacityError, match="Memory ran out"):
-            list(engine.compare(request()))
-    *_, last = engine.compare(request(3))
-    assert last.finished
-
-
-def test_a_model_that_returns_nan_is_said_plainly_and_the_next_run_works(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = ModelBatch.step
-
-    def broken(self: ModelBatch, tokens: torch.Tensor) -> object:
-        logprobs = whole(self, tokens)
-        return replace(logprobs, base=logprobs.base * torch.nan)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ModelBatch, "step", broken)
-        with pytest.raises(LoadError, match="NaN"):
-            list(engine.compare(request()))
-    *_, last = engine.compare(request(3))
-    assert last.finished
-
-
 def test_answers_outlive_a_lack_of_memory_for_scoring_them(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: ModelBatch, response: list[int]) -> None:
+    def fail(self: ModelReading, response: list[int]) -> Iterator[torch.Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
 
     *_, scored = engine.compare(request())
-    monkeypatch.setattr(ModelBatch, "score", fail)
+    monkeypatch.setattr(ModelReading, "score", fail)
     *_, last = engine.compare(request())
     assert last.finished
     assert [answer.text for answer in last.answers()] == [answer.text for answer in scored.answers()]
@@ -180,7 +141,7 @@ def test_answers_outlive_a_lack_of_memory_for_scoring_them(engine: Engine, monke
 @pytest.mark.parametrize("n_together", [1, 4, 7])
 def test_scoring_in_pieces_is_scoring_at_once(engine: Engine, n_together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     *_, whole = engine.compare(request(30))
-    monkeypatch.setattr(models.ensemble, "_SCORED_TOGETHER", n_together)
+    monkeypatch.setattr(models.reading, "_SCORED_TOGETHER", n_together)
     *_, pieces = engine.compare(request(30))
     assert pieces.answers()[0].guide_rewards == pytest.approx(whole.answers()[0].guide_rewards, abs=1e-5)
 
