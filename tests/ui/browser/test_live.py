@@ -1,6 +1,5 @@
 """Sliders that run at once: the newest wins, older runs stop, and nothing is lost or left behind."""
 
-import time
 from collections.abc import Callable
 
 from playwright.sync_api import expect
@@ -10,6 +9,7 @@ from models.engine import Engine
 from storage.repository import Repository
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.browser.conftest import Serve, Visit
+from tests.ui.conftest import wait_until
 from tests.ui.fakes import ScriptedEngine
 from ui import wording
 
@@ -18,13 +18,6 @@ def weight_in_words(request: ComparisonRequest) -> tuple[list[str], list[str]]:
     """Forty words: on the left the prompt, on the right the weight that was asked for."""
     weight = request.blends[1].weights.get("helpfulness", 0.0)
     return [f"{request.messages[-1].content} "] * 40, [f"w{weight:g} "] * 40
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 def test_the_newest_slider_position_wins_and_older_runs_store_nothing(
@@ -121,12 +114,13 @@ def test_a_closed_tab_frees_the_model_for_the_next_visitor(
     serve: Serve, visit: Callable[..., Visit], scripted: ScriptedEngine
 ) -> None:
     scripted.script, scripted.step_seconds = weight_in_words, 0.25  # ten seconds if nobody stops it
+    scripted.n_at_once = 1
     url = serve(scripted)[0]
     here, other = visit(url), visit(url)
     here.run("go")
     expect(here.page.locator("#pane-right .tiller-answer")).to_contain_text("w1")
     other.run("me too")
-    other.wait_for_status(wording.WAITING)
+    other.wait_for_status(wording.NEXT_IN_LINE)
     here.page.close()
     wait_until(lambda: scripted.closed == 1, seconds=5)
     expect(other.page.locator("#pane-left .tiller-answer")).to_contain_text("me too", timeout=5000)
