@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable
 
 import gradio as gr
+from gradio.components import Navbar
 
 from steering.errors import SettingsError
 from storage.repository import Repository
-from ui import wording
+from storage.study_repository import StudyRepository
+from ui import wording, wording_judge
 from ui.actions import SteerActions
 from ui.components import markup
 from ui.components.steer import build_steer, model_line
 from ui.events import connect, most_runs
 from ui.handlers import SteerHandlers
+from ui.judge.actions import JudgeActions
+from ui.judge.events import add_judge_page
 from ui.runs import SteerEngine
 from ui.settings import Settings
 from ui.theme import build_theme, head, style_sheet
@@ -27,8 +31,10 @@ LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 logger = logging.getLogger(__name__)
 
 
-def build_page(engine: SteerEngine, repository: Repository, settings: Settings) -> gr.Blocks:
-    """Lay the page out and bind its events.
+def build_page(
+    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+) -> gr.Blocks:
+    """Lay the pages out and bind their events; without ``studies`` there is no Judge page.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
@@ -36,6 +42,8 @@ def build_page(engine: SteerEngine, repository: Repository, settings: Settings) 
     actions = SteerActions(engine, repository, settings)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         line = model_line(actions)
+        if studies is not None:
+            Navbar(main_page_name=wording_judge.STEER_PAGE)
         gr.HTML(
             f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
             f'<p class="tiller-model">{markup.escape(line)}</p>',
@@ -43,16 +51,20 @@ def build_page(engine: SteerEngine, repository: Repository, settings: Settings) 
         )
         page = build_steer(actions, live=settings.preset == LIVE_PRESET)
         connect(page, SteerHandlers(page, actions), blocks)
+    if studies is not None:
+        add_judge_page(blocks, JudgeActions(repository, studies, settings.home))
     return blocks
 
 
-def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -> gr.Blocks:
+def open_page(
+    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+) -> gr.Blocks:
     """Serve the page and return at once; ``close()`` of what is returned ends it.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = build_page(engine, repository, settings)
+    blocks = build_page(engine, repository, settings, studies)
     n_runs = most_runs(settings)
     blocks.queue(max_size=n_runs)
     try:
@@ -84,13 +96,15 @@ def open_page(engine: SteerEngine, repository: Repository, settings: Settings) -
     return blocks
 
 
-def launch_page(engine: SteerEngine, repository: Repository, settings: Settings) -> None:
+def launch_page(
+    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+) -> None:
     """Serve the page until interrupted.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = open_page(engine, repository, settings)
+    blocks = open_page(engine, repository, settings, studies)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
         while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C

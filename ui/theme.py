@@ -34,13 +34,14 @@ def build_theme() -> gr.themes.Base:
 
 
 def style_sheet() -> str:
-    """The page's CSS."""
-    return (_FOLDER / "page.css").read_text(encoding="utf-8")
+    """The pages' CSS."""
+    return "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "judge.css"))
 
 
 def head() -> str:
-    """The page's script with its words, as a tag for the head."""
+    """The pages' scripts with their words, as tags for the head."""
     words = json.dumps({"panes": {f"pane-{side}": wording.PANE_REGION[side] for side in Side}})
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     assert _WORDS_PLACE in script
-    return f"<script>{script.replace(_WORDS_PLACE, words)}</script>"
+    judge_script = (_FOLDER / "judge.js").read_text(encoding="utf-8")
+    return f"<script>{script.replace(_WORDS_PLACE, words)}</script><script>{judge_script}</script>"

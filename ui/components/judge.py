@@ -1,0 +1,95 @@
+"""The Judge page, laid out: first who judges what, then the desk with one item at a time."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Navbar
+
+from ui import wording_judge as wording
+from ui.components import judge_markup, markup
+from ui.components.steer import BROWSER_STATE_KEY
+
+REMEMBERED_KEY = "tiller-judge"
+MAX_NAME_FIELD_CHARS = 200
+
+
+@dataclass(frozen=True)
+class JudgePage:
+    """Every component of the page by name. ``token``, ``sent`` and ``send`` are never seen.
+
+    ``remembered`` keeps study and name in the browser, ``pace`` when this session's answers were saved.
+    """
+
+    entry: gr.Column
+    desk: gr.Column
+    study: gr.Radio
+    name: gr.Textbox
+    consent: gr.HTML
+    accepted: gr.Checkbox
+    start: gr.Button
+    message: gr.HTML
+    progress: gr.HTML
+    item: gr.HTML
+    revealed: gr.HTML
+    undo: gr.Button
+    leave: gr.Button
+    send: gr.Button
+    token: gr.Textbox
+    sent: gr.Textbox
+    remembered: gr.BrowserState
+    pace: gr.State
+
+    @property
+    def who(self) -> list[gr.components.Component]:
+        """What everything but the start is asked with: the page's token, the study and the name."""
+        return [self.token, self.study, self.name]
+
+
+def build_judge() -> JudgePage:
+    """Lay the page out inside its own route."""
+    Navbar(main_page_name=wording.STEER_PAGE)
+    gr.HTML(
+        f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>",
+        elem_id="title",
+    )
+    message = gr.HTML(elem_id="judge-message")
+    with gr.Column(elem_id="judge-entry") as entry:
+        study = gr.Radio([], label=wording.STUDY, elem_id="judge-study", visible=False)
+        name = gr.Textbox(
+            label=wording.NAME,
+            info=wording.NAME_INFO,
+            max_lines=1,
+            max_length=MAX_NAME_FIELD_CHARS,
+            elem_id="judge-name",
+        )
+        consent = gr.HTML(visible=False)
+        accepted = gr.Checkbox(False, label=wording.ACCEPT, elem_id="judge-accept", visible=False)
+        start = gr.Button(wording.START, variant="primary", elem_id="judge-start")
+    with gr.Column(visible=False, elem_id="judge-desk") as desk:
+        progress = gr.HTML(elem_id="judge-progress")
+        item = gr.HTML(elem_id="judge-item")
+        with gr.Row(elem_id="judge-bar"):
+            undo = gr.Button(wording.UNDO, size="sm", elem_id="judge-undo", interactive=False)
+            leave = gr.Button(wording.LEAVE, size="sm", elem_id="judge-leave")
+        revealed = gr.HTML(elem_id="judge-revealed")
+        gr.HTML(judge_markup.keys())
+    return JudgePage(
+        entry=entry,
+        desk=desk,
+        study=study,
+        name=name,
+        consent=consent,
+        accepted=accepted,
+        start=start,
+        message=message,
+        progress=progress,
+        item=item,
+        revealed=revealed,
+        undo=undo,
+        leave=leave,
+        send=gr.Button(elem_id="judge-send", visible="hidden"),
+        token=gr.Textbox(visible=False),
+        sent=gr.Textbox(visible=False),
+        remembered=gr.BrowserState(None, storage_key=REMEMBERED_KEY, secret=BROWSER_STATE_KEY),
+        pace=gr.State(()),
+    )

@@ -1,0 +1,1 @@
+"""The Judge page: studies judged blind, one item at a time."""

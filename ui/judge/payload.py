@@ -1,0 +1,68 @@
+"""What the page sends for one item, read with suspicion: it comes from a browser and may be anything."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from steering.errors import InputError
+from steering.types import Choice
+from storage.records import Strength, is_id
+from storage.records_studies import Answer
+from ui import wording_judge as wording
+
+MAX_PAYLOAD_CHARS = 200_000
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One item's answers in the order of the study's questions; ``key`` names the click, so that a repeat is one."""
+
+    item_id: str
+    key: str
+    answers: tuple[tuple[Choice, Strength | None, str], ...]
+
+    def to_answers(self, annotator_id: str, dimensions: tuple[str, ...]) -> list[Answer]:
+        """One answer per dimension of the study, each under a client key of its own.
+
+        Raises:
+            InputError: there is not one answer per dimension, or one cannot be stored.
+        """
+        if len(self.answers) != len(dimensions):
+            raise _unreadable(f"{len(self.answers)} answers to {len(dimensions)} questions")
+        return [
+            Answer(self.item_id, annotator_id, dimension, choice, f"{self.key}-{number}", strength, reason)
+            for number, (dimension, (choice, strength, reason)) in enumerate(zip(dimensions, self.answers, strict=True))
+        ]
+
+
+def read(text: object) -> Sent:
+    """Read the page's JSON.
+
+    Raises:
+        InputError: it is not what the page sends.
+    """
+    if not isinstance(text, str) or len(text) > MAX_PAYLOAD_CHARS:
+        raise _unreadable("it is no text, or too long")
+    try:
+        sent = json.loads(text)
+        item_id, key, answers = sent["item"], sent["key"], tuple(map(_answer, sent["answers"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(type(error).__name__) from error
+    if not (isinstance(item_id, str) and is_id(item_id) and isinstance(key, str) and _KEY.fullmatch(key)):
+        raise _unreadable("it names no item")
+    return Sent(item_id, key, answers)
+
+
+def _answer(given: dict[str, Any]) -> tuple[Choice, Strength | None, str]:
+    choice, strength, reason = Choice(given["choice"]), given.get("strength"), given.get("reason", "")
+    if not isinstance(reason, str):
+        raise TypeError(reason)
+    # A strength chosen before the mind changed to a tie says nothing any more.
+    has_side = choice in (Choice.LEFT, Choice.RIGHT)
+    return choice, Strength(strength) if strength and has_side else None, reason.strip()
+
+
+def _unreadable(reason: str) -> InputError:
+    return InputError(wording.BAD_ANSWERS.format(reason=reason), hint=wording.BAD_ANSWERS_HINT)
