@@ -14,7 +14,7 @@ from models.cpu import choose_threads
 from models.engine import Engine, Loaded
 from models.ensemble import ModelEnsemble
 from models.fused import FusedForward, can_fuse
-from models.loading import context_length, shared_vocabulary, told_as_load_error
+from models.loading import context_length, is_split, shared_vocabulary, told_as_load_error
 from models.members import Group, Members
 from models.memory import Budget, plan_memory
 from models.options import EngineOptions, StepPath
@@ -96,7 +96,7 @@ def _ways(options: EngineOptions, model: PreTrainedModel, budget: Budget) -> Way
     on_gpu = model.device.type == "cuda"
     path = options.path
     if path is StepPath.AUTO:
-        path = StepPath.CAPTURED if on_gpu and not hasattr(model, "hf_device_map") else StepPath.EAGER
+        path = StepPath.CAPTURED if on_gpu and not is_split(model) else StepPath.EAGER
     if path is StepPath.EAGER:
         return Ways(is_ahead=on_gpu)
     recorder = CudaGraphs if path is StepPath.CAPTURED else lambda: run_eagerly

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ class Engine:
 
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
-    ) -> Iterator[Progress]:
+    ) -> Generator[Progress, None, None]:
         """Answer every blend of a request together.
 
         Yields while the request waits (``position`` above 0), after every step, and once more with ``finished`` set

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from models.adapters import LoraWeights, Owners
 from models.cache import RowCache
+from models.loading import is_split
 from models.products import make_product
 
 _ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -36,7 +37,7 @@ def can_fuse(model: PreTrainedModel, adapters: Sequence[LoraWeights]) -> bool:
     """Whether :class:`FusedForward` computes what ``model`` with ``adapters`` computes."""
     known = {name for group in _PROJECTIONS for name in group}
     layers_only = all(_within_layer(module) in known for adapter in adapters for module in adapter.factors)
-    if model.config.model_type not in _ARCHITECTURES or not layers_only or hasattr(model, "hf_device_map"):
+    if model.config.model_type not in _ARCHITECTURES or not layers_only or is_split(model):
         return False
     body: Any = model.model
     whole_heads = 2 * body.rotary_emb.inv_freq.shape[0] == body.layers[0].self_attn.head_dim

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 # Everything a model needs and nothing that could run: no pickled weights, no code.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
+# Beside its weights a model needs room for keys, values and what it computes.
+_MOST_OF_A_GPU = 0.85
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -159,7 +162,7 @@ def load_model(folder: Path, placement: Placement) -> PreTrainedModel:
             local_files_only=True,
             attn_implementation="sdpa",
             output_loading_info=True,
-            device_map=None if placement.device.type == "cpu" else {"": placement.device},
+            device_map=_device_map(folder, placement.device),
         )
     model: PreTrainedModel
     model, report = loaded
@@ -169,6 +172,30 @@ def load_model(folder: Path, placement: Placement) -> PreTrainedModel:
             hint="Is it a causal language model, and are all its files there?",
         )
     return model.eval().requires_grad_(False)
+
+
+def _device_map(folder: Path, device: torch.device) -> str | dict[str, torch.device] | None:
+    """Where a model's layers go: together, or by accelerate over all GPUs where one is too small for its weights."""
+    if device.type == "cpu":
+        return None
+    if device.index is None and torch.cuda.device_count() > 1:
+        n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        free = torch.cuda.mem_get_info(device)[0]
+        if n_bytes > _MOST_OF_A_GPU * free:
+            logger.info(
+                "The weights in %s take %.0f GB and one GPU has %.0f free: they are split over %d GPUs.",
+                folder,
+                n_bytes / 2**30,
+                free / 2**30,
+                torch.cuda.device_count(),
+            )
+            return "auto"
+    return {"": device}
+
+
+def is_split(model: PreTrainedModel) -> bool:
+    """Whether accelerate has spread a model's layers over several devices and moves what they pass on."""
+    return len(set(getattr(model, "hf_device_map", {}).values())) > 1
 
 
 def context_length(model: PreTrainedModel) -> int:

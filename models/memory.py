@@ -29,9 +29,11 @@ class Budget:
 def plan_memory(members: Members, memory_fraction: float, context_length: int) -> Budget:
     """Divide ``memory_fraction`` of what is free once the models are loaded, and log what fits.
 
-    Prompts read before get an eighth, at most 2 GB.
+    Prompts read before get an eighth, at most 2 GB. Where a model is split over GPUs, so are its keys and values.
     """
-    free = _free_bytes(members.device)
+    spread = getattr(members.groups[0].model, "hf_device_map", {}).values()
+    devices = {torch.device("cuda", index) for index in spread if isinstance(index, int)} or {members.device}
+    free = min(_free_bytes(device) for device in devices) * len(devices)
     allowed = int(memory_fraction * free)
     remembered = min(allowed // _REMEMBERED_SHARE, _MOST_REMEMBERED_BYTES)
     budget = Budget(allowed - remembered, remembered)
@@ -48,6 +50,7 @@ def plan_memory(members: Members, memory_fraction: float, context_length: int) -
 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from peft import LoHaConfig, LoKrConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -19,10 +20,16 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from models.assembly import load_engine
+import models.loading
+from models.answers import ComparisonRequest
+from models.assembly import assemble, load_engine
+from models.cache import EXACT
 from models.engine import Engine
+from models.loading import is_split
+from models.parts import load_parts
 from models.presets import GuideSpec, Preset, Source
 from steering.errors import LoadError, VocabularyError
+from steering.types import Blend, Message, Role, SamplingSettings
 from tests.models.tiny import make_tokenizer, save_lora, save_model
 
 Folder = Callable[[str], Path]
@@ -267,3 +274,40 @@ def test_a_model_that_ignores_its_cache_is_found_out(tiny_folder: Folder, monkey
 
     monkeypatch.setattr(GPT2LMHeadModel, "forward", forgetful)
     assert "does not decode correctly" in refused(tiny_folder("gpt2") / "base").message
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+def test_a_model_whose_layers_are_spread_gives_the_same_answers(
+    architecture: str, tiny_folder: Folder, tmp_path: Path
+) -> None:
+    """As over several GPUs, of which there are none here: accelerate's hooks move what the layers pass on, and one
+    layer's weights are kept on disk until they are needed."""
+    root = tiny_folder(architecture)
+    guides = tuple(GuideSpec(Source(str(root / name)), dimension=name) for name in ("lora-a", "lora-b", "weak"))
+    preset = Preset("tiny", Source(str(root / "base")), guides)
+    parts = load_parts(preset, device="cpu", dtype="float32")
+    inner = parts.model.base_model_prefix
+    names = [f"{inner}.{name}" for name, _ in getattr(parts.model, inner).named_children()]
+    layers = next(name for name in names if name.endswith((".layers", ".h")))
+    places = {name: "cpu" for name in [*names, "lm_head"] if name != layers}
+    dispatch_model(
+        parts.model, places | {f"{layers}.0": "cpu", f"{layers}.1": "disk"}, main_device="cpu", offload_dir=tmp_path
+    )
+    assert is_split(parts.model)
+    blends = (Blend(), Blend({"lora-a": 1.0, "lora-b": 0.5}), Blend({"weak": 1.0}))
+    request = ComparisonRequest((Message(Role.USER, "the cat"),), blends, SamplingSettings(max_new_tokens=12, seed=2))
+    split, whole = assemble(parts), load_engine(preset, device="cpu", dtype="float32")
+    assert split._loaded.ensemble.ways.rounding is EXACT
+    *_, got = split.compare(request)
+    *_, expected = whole.compare(request)
+    assert [answer.token_ids for answer in got.answers()] == [answer.token_ids for answer in expected.answers()]
+
+
+def test_a_model_too_large_for_one_gpu_is_split_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for free, expected in [(2000, {"": torch.device("cuda")}), (1100, "auto")]:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        assert models.loading._device_map(tmp_path, torch.device("cuda")) == expected
+    assert models.loading._device_map(tmp_path, torch.device("cuda:1")) == {"": torch.device("cuda:1")}
+    assert models.loading._device_map(tmp_path, torch.device("cpu")) is None

@@ -1,5 +1,6 @@
 """Every way of taking steps gives the same answers: run or recorded, one visitor or many, read whole or in pieces."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 from models.answers import Answer, ComparisonRequest
 from models.assembly import load_engine
 from models.cache import STATIC
+from models.cpu import has_fast_bf16
 from models.engine import Engine
 from models.options import EngineOptions, StepPath
-from models.presets import GuideSpec, Preset, Source
+from models.presets import GuideSpec, Preset, Source, load_preset
 from steering.types import Blend, Message, Role, SamplingSettings
 from tests.models.tiny import ARCHITECTURES
 
@@ -102,6 +104,33 @@ def test_the_embedded_models_answers_do_not_depend_on_neighbours(demo_engine: En
         for blend, answer in list(zip(together, last.answers(), strict=True))[::5]:
             *_, alone = demo_engine.compare(ComparisonRequest(messages, (blend,), sampling))
             assert alone.answers()[0].text == answer.text
+
+
+@pytest.mark.skipif(not has_fast_bf16(), reason="this processor is slow in bf16, which is not used on it")
+def test_in_bf16_sixteen_visitors_at_once_get_what_each_gets_alone() -> None:
+    """A row of oneDNN's products has the same bits whatever stands beside it."""
+    engine = load_engine(load_preset("demo"), device="cpu", dtype="bfloat16")
+    prompts = ("How do I boil an egg?", "Tell me about the moon.", "What is a good breakfast?")
+    asked = [
+        ComparisonRequest(
+            (Message(Role.USER, prompts[n % 3]),),
+            (Blend(), Blend({"helpfulness": 1 + n / 8, "harmlessness": 0.5})),
+            SamplingSettings(max_new_tokens=20 + 2 * n, seed=n),
+        )
+        for n in range(16)
+    ]
+    got: dict[int, list[str]] = {}
+
+    def visit(n: int) -> None:
+        got[n] = [answer.text for answer in [*engine.compare(asked[n], owner=str(n))][-1].answers()]
+
+    threads = [threading.Thread(target=visit, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    for n, request in enumerate(asked):
+        assert got[n] == [answer.text for answer in [*engine.compare(request)][-1].answers()]
 
 
 @pytest.mark.gpu
