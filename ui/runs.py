@@ -78,7 +78,9 @@ class Run:
             TillerError: the engine refuses the request or cannot answer it.
         """
         drawn_at, position = 0.0, 0
-        with closing(self._compare(owner)) as reports:
+        with self._session.alone(), closing(self._compare(owner)) as reports:
+            if self._session.newest != self._number:
+                return
             for progress in reports:
                 if self._session.newest != self._number:
                     return

@@ -12,6 +12,7 @@ from steering.types import Choice, FinishReason, Message
 from storage.records import Comparison
 from ui import wording
 
+OLDER_RUN_SECONDS = 2.0
 MAX_SESSIONS = 1000  # each holds at most one comparison's numbers, about a megabyte
 
 
@@ -77,7 +78,7 @@ class TokenView:
 
 @dataclass
 class Session:
-    """An open page. Everything is read and changed under ``lock``.
+    """An open page. Everything is read and changed under ``lock``; ``engine_turn`` is held by the run in the engine.
 
     ``newest`` counts what was asked: a run whose number is not the newest is superseded. ``asked`` is the newest
     request, and ``waiting`` the same until a run takes it. ``running`` and ``stopping`` are the numbers of the run
@@ -87,6 +88,7 @@ class Session:
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
+    engine_turn: threading.Lock = field(default_factory=threading.Lock)
     conversation: tuple[Message, ...] = ()
     newest: int = 0
     asked: ComparisonRequest | None = None
@@ -155,6 +157,19 @@ class Session:
         if self.running is not None or comparison.id != comparison_id:
             raise InputError("The answers have changed since.", hint="Look at the new ones and choose again.")
         return comparison
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let an older run leave the engine first, or a newer request would find it taken, or full, by this page's own.
+
+        An older run leaves within half a second; one that hangs is not waited for.
+        """
+        is_alone = self.engine_turn.acquire(timeout=OLDER_RUN_SECONDS)
+        try:
+            yield
+        finally:
+            if is_alone:
+                self.engine_turn.release()
 
     @contextmanager
     def run_ends(self, number: int) -> Iterator[None]:

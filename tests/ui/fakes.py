@@ -51,6 +51,7 @@ class ScriptedEngine:
     requests: list[ComparisonRequest] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
     line: list[object] = field(default_factory=list)
+    most_in_line: int = 0
     closed: int = 0
     running: int = 0
     most_running: int = 0
@@ -65,6 +66,7 @@ class ScriptedEngine:
             self.requests.append(request)
             self.owners.append(owner)
             self.line.append(me)
+            self.most_in_line = max(self.most_in_line, len(self.line))
         is_over = False
         try:
             yield from self._wait(request, me)

@@ -1,6 +1,7 @@
 """Runs that wait, are refused, are stopped before they begin, or end by the time limit; what a page behind is told."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.ui.conftest import wait_until
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.test_actions import FORM, ME, NEXT_FORM, TOKEN, id_of, run_to_end
 from tests.ui.test_handlers import a_request
+from ui import sessions as sessions_module
 from ui import wording
 from ui.actions import SteerActions, Stopped
 from ui.handlers import SteerHandlers
@@ -91,6 +93,34 @@ def test_a_newer_request_and_a_closed_tab_end_a_run_that_waits(actions: SteerAct
     next(reports)
     reports.close()
     assert engine.line == []
+
+
+def test_a_page_is_never_twice_in_the_engine_so_it_cannot_take_its_own_place_away(
+    actions: SteerActions, engine: ScriptedEngine
+) -> None:
+    engine.positions, engine.step_seconds = (1,) * 20, 0.02
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        ends = []
+        for seed in range(4):
+            actions.ask(ME, replace(FORM, seed=str(seed)))
+            ends.append(threads.submit(lambda: list(actions.run(ME))[-1:]))
+            time.sleep(0.1)
+    shown = [end.result() for end in ends]
+    assert [bool(end) and isinstance(end[0], Result) for end in shown] == [False, False, False, True]
+    assert len(engine.requests) == 4
+    assert engine.most_in_line == 1
+
+
+def test_a_run_that_hangs_keeps_the_next_one_waiting_only_for_a_while(
+    actions: SteerActions, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "OLDER_RUN_SECONDS", 0.1)
+    actions.ask(ME, FORM)
+    hanging = actions.run(ME)
+    next(hanging)
+    assert run_to_end(actions, replace(FORM, seed="8")).comparison is not None
+    list(hanging)
+    assert run_to_end(actions).comparison is not None
 
 
 def test_answers_ended_by_the_time_limit_are_kept_and_marked(
