@@ -1,4 +1,4 @@
-"""Tiller in a terminal: ``python -m ui.cli generate`` answers one prompt unguided and guided."""
+"""Tiller in a terminal: ``python -m ui.cli generate`` answers one prompt; other commands look after judgements."""
 
 import argparse
 import io
@@ -15,6 +15,7 @@ from models.answers import Answer, ComparisonRequest
 from models.presets import load_preset
 from steering.errors import BlendError, InputError, PromptError, TillerError
 from steering.types import Blend, Message, Role, SamplingSettings
+from ui.commands import exchange, results, study, upkeep
 from ui.document import comparison_document
 from ui.settings import engine_options, parse_settings
 
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # libraries report progress and deprecations there; a terminal user asked for an answer
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        print(_generate(arguments), flush=True)
+        for line in arguments.run(arguments):
+            print(line, flush=True)
     except TillerError as error:
         print(f"tiller: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -72,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         "dtype": "auto, float32, bfloat16 or float16",
     }.items():
         models.add_argument(f"--{name}", help=text)
+    generate.set_defaults(run=lambda arguments: [_generate(arguments)])
+    for family in (study, results, exchange, upkeep):
+        family.add_to(commands)
     return parser
 
 
