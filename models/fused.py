@@ -288,4 +288,4 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tens
         return torch.bmm(logits.softmax(dim=-1), values.flatten(0, 1)).view(n_rows, -1)
     shared = queries.reshape(n_rows, n_kv_heads, -1, size)
     seen = F.scaled_dot_product_attention(shared, keys, values, mask)
-    return seen.view(n_rows, n_heads, n_tokens, size).transpose(1, 2).reshape(n_rows * n_tokens, -1)
+    return seen.reshape(n_rows, n_heads, n_tokens, size).transpose(1, 2).reshape(n_rows * n_tokens, -1)

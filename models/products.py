@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.cpu import has_fast_bf16
+
 
 class Product(Protocol):
     """A weight (out, in), with or without a bias (out,), ready to be multiplied with."""
@@ -28,12 +30,14 @@ class Product(Protocol):
 
 def make_product(weight: Tensor, bias: Tensor | None = None) -> Product:
     """Store ``weight`` (out, in), which may be freed afterwards, for products on its device."""
-    if weight.device.type == "cpu" and _can_pack():
+    if weight.device.type == "cpu" and _can_pack(weight.dtype):
         return _Packed(weight, bias)
     return _Dense(weight, bias)
 
 
-def _can_pack() -> bool:
+def _can_pack(dtype: torch.dtype) -> bool:
+    if dtype != torch.float32 and not (dtype == torch.bfloat16 and has_fast_bf16()):
+        return False
     # torch's own compiler calls these operators; they have no public name
     known = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
     return known and torch.backends.mkldnn.is_available() and bool(torch.cpu._is_avx512_supported())

@@ -1,7 +1,7 @@
 """Every way of taking steps gives the same answers: run or recorded, one visitor or many, read whole or in pieces."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from models.engine import Engine
 from models.options import EngineOptions, StepPath
 from models.presets import GuideSpec, Preset, Source, load_preset
 from steering.types import Blend, Message, Role, SamplingSettings
+from tests.models.desk import Desk
 from tests.models.tiny import ARCHITECTURES
 
 Engines = Callable[..., Engine]
@@ -148,3 +149,57 @@ def test_on_a_gpu_every_path_gives_the_answers_of_the_cpu(
     plain = answers(tiny_engine(architecture, *GUIDES))
     for _ in range(3):  # run, recorded, replayed
         check_same(answers(engine), plain)
+
+
+class AddressBook:
+    """A recorder that runs every step, and checks that a key comes back only with everything where it was.
+
+    A CUDA graph knows tensors by their addresses: what had moved since it was recorded, it would read at the old place.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.batch = engine._scheduler._decoder.batch
+        self.decoder = engine._scheduler._decoder
+        self.known: dict[object, list[tuple[str, int]]] = {}
+        self.n_again = 0
+
+    def __call__(self, key: object, step: Callable[[], torch.Tensor]) -> torch.Tensor:
+        addresses = list(self.addresses())
+        if self.known.setdefault(key, addresses) is not addresses:
+            assert self.known[key] == addresses, key
+            self.n_again += 1
+        return step()
+
+    def addresses(self) -> Iterator[tuple[str, int]]:
+        batch, controls = self.batch, self.decoder._controls
+        yield "guided", batch.guided.data_ptr()
+        for name, value in vars(controls).items():
+            if isinstance(value, torch.Tensor):
+                yield name, value.data_ptr()
+        for index, run in enumerate(batch._runs):
+            if run.cache is None:
+                yield f"{index}: none", 0
+                continue
+            rows = run.cache.rows
+            for name in ("next", "growth", "index"):
+                yield f"{index}: {name}", getattr(rows, name).data_ptr()
+            yield f"{index}: owners", id(run.owners)
+            yield f"{index}: positions", rows.capacity
+            for number, layer in enumerate(run.cache.row_layers):
+                yield f"{index}: keys {number}", layer.keys.data_ptr()
+                yield f"{index}: values {number}", layer.values.data_ptr()
+
+
+def test_everything_a_recorded_step_reads_stays_where_it_is(tiny_engine: Engines) -> None:
+    options = EngineOptions(path=StepPath.STATIC, memory_fraction=0.0041, in_background=False)
+    engine = tiny_engine("llama", *GUIDES, options=options)
+    book = AddressBook(engine)
+    book.batch._recorder = book
+    desk = Desk(engine)
+    for round_ in range(3):
+        for request in requests():
+            desk.submit(request)
+            desk.turn(3 + round_)
+        desk.finish()
+    assert book.n_again > 100
+    assert len(book.known) < 40
