@@ -29,11 +29,11 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     if path.suffix not in readers:
         raise PromptError(f"{path.name} is of no known kind.", hint=f"Give a file that ends in {', '.join(readers)}.")
     try:
-        found = [prompt_of(f"line {line} of {path.name}", row) for line, row in readers[path.suffix](path) if row]
-    except OSError as error:
-        raise PromptError(f"{path} cannot be read: {error.strerror or error}.", hint="Correct its name.") from error
+        found = [prompt_of(f"line {line} of {path.name}", row) for line, row in readers[path.suffix](path)]
     except UnicodeDecodeError as error:
         raise PromptError(f"{path.name} is no text in UTF-8: {error}.", hint="Save it as UTF-8.") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise PromptError(f"{str(path)!r} cannot be read: {error}.", hint="Correct its name.") from error
     if not found:
         raise PromptError(f"There are no prompts in {path.name}.", hint="Write one a line.")
     return tuple(found)
@@ -47,8 +47,10 @@ def prompt_of(where: str, value: Any) -> Prompt:
     """
     if isinstance(value, str):
         messages: Prompt = (Message(Role.USER, value),)
+    elif isinstance(value, list):
+        messages = tuple(_message(where, entry) for entry in value)
     else:
-        messages = tuple(_message(where, entry) for entry in value) if isinstance(value, list) else ()
+        raise PromptError(f"The prompt in {where} is neither a text nor a list of messages.", hint="Write a text.")
     if not messages or not messages[-1].content.strip():
         raise PromptError(f"The prompt in {where} is empty.", hint="Write a text.")
     if messages[-1].role is not Role.USER:
@@ -67,7 +69,8 @@ def prompt_of(where: str, value: Any) -> Prompt:
 def _text_rows(path: Path) -> Iterator[tuple[int, str]]:
     # Not splitlines(): a form feed within a prompt is no new line.
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        yield number, line.strip()
+        if line.strip():
+            yield number, line.strip()
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, str]]:
@@ -81,10 +84,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, str]]:
                     hint=f"Name the column of the prompts {COLUMN} in the first line.",
                 )
             for row in reader:
-                yield reader.line_num, (row[COLUMN] or "").strip()
+                if prompt := (row[COLUMN] or "").strip():
+                    yield reader.line_num, prompt
         except csv.Error as error:
             raise PromptError(
-                f"Line {reader.line_num} of {path.name} is no CSV: {error}.", hint="Put texts with commas in quotes."
+                f"Line {reader.reader.line_num} of {path.name} is no CSV: {error}.",
+                hint="Put texts with commas in quotes.",
             ) from error
 
 
@@ -106,8 +111,6 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
                     hint='Write, say, {"prompt": "…"}.',
                 )
             row = row[named[0]]
-            if not row:
-                raise PromptError(f"The prompt in line {number} of {path.name} is empty.", hint="Write one.")
         yield number, row
 
 

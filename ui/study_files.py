@@ -144,7 +144,7 @@ def study_plan(document: Mapping[str, Any], folder: Path) -> StudyPlan:
 def _prompts(study: Mapping[str, Any], folder: Path) -> tuple[Prompt, ...]:
     given = study["prompts"]
     if isinstance(given, str):
-        prompts = read_prompts(folder / given)
+        prompts = read_prompts(_beside(folder, given))
     else:
         prompts = tuple(prompt_of(where, value) for where, value in _entries(study, "prompts"))
     n_pairs = study.get("pairs_per_prompt", 1)
@@ -159,6 +159,16 @@ def _prompts(study: Mapping[str, Any], folder: Path) -> tuple[Prompt, ...]:
         )
     # Blends that are drawn are drawn once for each prompt of a study, so a prompt stands there once for each pair.
     return tuple(prompt for prompt in prompts for _ in range(n_pairs))
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """The file of that name in the folder; a study that somebody else wrote reads no other files of this machine."""
+    if Path(name).name != name:
+        raise SettingsError(
+            f"prompts is {name!r}; it must be the name of a file beside the study's, without a folder.",
+            hint="Put the file there.",
+        )
+    return folder / name
 
 
 def _blend(where: str, entry: Any) -> NamedBlend:
