@@ -47,7 +47,7 @@
     busy = 0;
     questions().forEach((question, index) => {
       const answer = draft.answers[index];
-      if (answer.reason || answer.strength) question.querySelector("details").open = true;
+      question.querySelector("details").open = Boolean(answer.reason || answer.strength);
       question.querySelector("textarea").value = answer.reason ?? "";
     });
     show();
@@ -156,11 +156,12 @@
 
   new MutationObserver(() => {
     const article = document.querySelector(".judge-item");
-    if (article && article !== drawn) take(article);
+    // Gradio changes the article it has into the next one where it can, so the element may stay the same.
+    if (article && (article !== drawn || article.dataset.item !== draft.item)) take(article);
     if (!article && drawn && !drawn.isConnected) {
       if (sent && document.querySelector(".judge-finished")) sessionStorage.removeItem(draftName(sent));
       drawn = draft = sent = null;
       busy = 0;
     }
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["data-item"] });
 })();
