@@ -370,3 +370,17 @@ def test_the_judged_study_is_what_the_other_tests_take_it_for(judged: Path) -> N
     assert counted["regular"] == 36
     assert counted["gold"] == 2
     assert counted["repeat"] >= 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "study", "study create", "study generate", "study list", "study close"),
+        *("results", "export", "import", "backup", "restore", "forget", "delete-annotator"),
+    ],
+)
+def test_every_command_explains_itself(command: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert f"usage: python -m ui.cli {command}".strip() in capsys.readouterr().out
