@@ -35,6 +35,8 @@ class Waitlist:
             BusyError: too many do.
         """
         with self._lock:
+            # whoever asks again withdraws what they asked before, and must not be refused because of it
+            self._waiting = [other for other in self._waiting if not other.is_cancelled]
             n_tokens = sum(len(other.slots) * other.n_tokens for other in [*self._waiting, job])
             if len(self._waiting) >= self._max_requests or (self._waiting and n_tokens > self._max_tokens):
                 raise BusyError(

@@ -147,6 +147,22 @@ def test_a_full_waitlist_refuses_at_once_and_takes_the_next_when_there_is_room(e
     desk.finish()
 
 
+def test_who_withdraws_a_waiting_request_may_ask_again_though_the_line_is_full(engine: Engine, desk: Desk) -> None:
+    """A visitor who moved a slider while waiting was once refused because of the request they had just given up."""
+    limit(engine, max_slots=2)
+    waitlist = engine._scheduler._waitlist
+    waitlist._max_requests, before = 1, waitlist._max_requests
+    desk.submit(ask(n_tokens=5))
+    desk.turn()
+    given_up = desk.submit(ask(n_tokens=5))
+    given_up.job.is_cancelled = True
+    again = desk.submit(ask(n_tokens=5, seed=2))
+    waitlist._max_requests = before
+    desk.finish()
+    assert again.run.is_over
+    assert not given_up.n_written
+
+
 def test_a_waitlist_full_of_tokens_refuses_long_requests_and_lets_one_wait_always(engine: Engine, desk: Desk) -> None:
     limit(engine, max_slots=2)
     waitlist = engine._scheduler._waitlist
