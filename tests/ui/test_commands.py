@@ -330,6 +330,13 @@ def test_bad_input_ends_with_2_and_leaves_nothing_behind(
     assert listed(folder) == set()
 
 
+@pytest.mark.parametrize("file", ["missing.jsonl", "no archive", "pilot.toml"])
+def test_an_import_of_nothing_makes_no_database(file: str, tiller: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "no archive").mkdir()
+    tiller("import", tmp_path / file, at=tmp_path / "other", code=2)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_folder_that_cannot_be_written_ends_with_1_and_leaves_nothing(
     tiller: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -119,13 +119,17 @@ def _export_archive(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _import(arguments: argparse.Namespace) -> Iterator[str]:
-    from storage.exchange.archive import import_archive
+    from storage.exchange.archive import MANIFEST, import_archive
     from storage.exchange.foreign import read_foreign
     from storage.exchange.importing import import_foreign
 
     if arguments.file.is_dir():
         if arguments.name is not None:
             raise InputError("The studies of an archive have names.", hint="Leave out --name.")
+        if not (arguments.file / MANIFEST).is_file():  # before a database is made for it
+            raise InputError(
+                f"{arguments.file} is not an archive.", hint="Name the folder of `export --format archive`."
+            )
         with opened(arguments, make=True) as database:
             n_rows = import_archive(database, arguments.file)
         yield from table(("table", "rows"), [(name, str(n)) for name, n in n_rows.items()])
