@@ -15,9 +15,10 @@ MAX_NAME_FIELD_CHARS = 200
 
 @dataclass(frozen=True)
 class JudgePage:
-    """Every component of the page by name. ``token``, ``sent`` and ``send`` are never seen.
+    """Every component of the page by name. ``token``, ``seat``, ``sent`` and ``send`` are never seen.
 
-    ``remembered`` keeps study and name in the browser, ``pace`` when this session's answers were saved.
+    ``seat`` is the picked study's id: Gradio refuses what a list of choices sends when the server has started anew and
+    knows of no choices. ``remembered`` keeps study and name in the browser, ``pace`` the times of this session's saves.
     """
 
     entry: gr.Column
@@ -35,14 +36,15 @@ class JudgePage:
     leave: gr.Button
     send: gr.Button
     token: gr.Textbox
+    seat: gr.Textbox
     sent: gr.Textbox
     remembered: gr.BrowserState
     pace: gr.State
 
     @property
     def who(self) -> list[gr.components.Component]:
-        """What everything but the start is asked with: the page's token, the study and the name."""
-        return [self.token, self.study, self.name]
+        """What everything is asked with: the page's token, the study and the name."""
+        return [self.token, self.seat, self.name]
 
 
 def build_judge() -> JudgePage:
@@ -89,6 +91,7 @@ def build_judge() -> JudgePage:
         leave=leave,
         send=gr.Button(elem_id="judge-send", visible="hidden"),
         token=gr.Textbox(visible=False),
+        seat=gr.Textbox(visible=False),
         sent=gr.Textbox(visible=False),
         remembered=gr.BrowserState(None, storage_key=REMEMBERED_KEY, secret=BROWSER_STATE_KEY),
         pace=gr.State(()),

@@ -105,6 +105,7 @@ class JudgeHandlers:
         nothing = "" if studies else markup.status(wording.NO_STUDIES)
         return {
             self.page.study: gr.update(choices=lines, value=picked, visible=bool(studies)),
+            self.page.seat: picked or "",
             self.page.start: gr.update(interactive=bool(studies)),
             self.page.message: nothing,
         } | self._consent(picked)
@@ -120,6 +121,7 @@ class JudgeHandlers:
         return self._laid_out(desk, ()) | {
             self.page.entry: gr.update(visible=False),
             self.page.desk: gr.update(visible=True),
+            self.page.seat: study_id,
             self.page.remembered: {"study": study_id, "name": name, "seated": True},
             self.page.message: "",
         }

@@ -57,7 +57,9 @@ def an_item(study_id: str, number: int, plain: str, pulled: str) -> StudyItem:
         messages=messages, text=plain, blend=Blend(), exponents={}, guides=(GUIDE,), guide_rewards={}, kl_per_token=0.0
     )
     blend = Blend(dict(PULLED.weights))
-    guided = replace(plainly, id=new_id(), text=pulled, blend=blend, exponents={"zqdimension": 3.84}, kl_per_token=0.77)
+    guided = replace(
+        plainly, id=new_id(), text=pulled, blend=blend, exponents={"zqdimension": 3.844142}, kl_per_token=0.771828
+    )
     comparison = a_comparison(kind=ComparisonKind.STUDY, sides_known=False, left=plainly, right=guided)
     return StudyItem(new_id(), study_id, comparison, PLAIN, PULLED)
 

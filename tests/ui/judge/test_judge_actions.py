@@ -1,0 +1,168 @@
+"""The actions of the Judge page, over the in-memory store."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from steering.errors import InputError, NotFoundError
+from storage.records import new_id
+from storage.records_studies import Progress, StudyState
+from tests.storage.fakes import InMemoryRepository
+from tests.storage.study_fakes import InMemoryStudies
+from tests.ui.judge.serving import PLAIN, PULLED, QUESTIONS, a_study
+from ui.components import judge_markup
+from ui.judge.actions import Desk, JudgeActions, normalised
+from ui.judge.handlers import LONG_PAUSE_SECONDS, seconds_each
+
+
+@pytest.fixture
+def studies() -> InMemoryStudies:
+    return InMemoryStudies(InMemoryRepository())
+
+
+@pytest.fixture
+def actions(studies: InMemoryStudies, tmp_path: Path) -> JudgeActions:
+    return JudgeActions(studies.repository, studies, tmp_path)
+
+
+def said(desk: Desk, *choices: str, key: str = "") -> str:
+    assert desk.shown is not None
+    return json.dumps(
+        {"item": desk.shown.item_id, "key": key or new_id(), "answers": [{"choice": choice} for choice in choices]}
+    )
+
+
+def test_only_open_studies_are_offered(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    first, second = a_study(studies, 1), a_study(studies, 1)
+    studies.set_state(first, StudyState.CLOSED)
+    assert [study.id for study in actions.open_studies()] == [second]
+    with pytest.raises(InputError, match="not open"):
+        actions.start(first, "Ada", False)
+
+
+def test_every_judge_gets_sides_of_their_own_and_the_page_shows_them(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    study_id = a_study(studies, 1)
+    lefts = set()
+    for number in range(40):  # all the same by chance once in 2**39
+        shown = actions.start(study_id, f"Judge {number}", False).shown
+        assert shown is not None
+        assert {shown.left, shown.right} == {"Plainly 1.", "Pulledly 1."}
+        lefts.add(shown.left)
+    assert lefts == {"Plainly 1.", "Pulledly 1."}
+
+
+def test_what_is_drawn_of_an_item_is_its_texts_and_nothing_of_whose_they_are(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    study_id = a_study(studies, 1)
+    drawn = {}
+    for number in range(40):
+        shown = actions.start(study_id, f"Judge {number}", False).shown
+        assert shown is not None
+        drawn[shown.left] = judge_markup.item(shown)
+    one, other = drawn["Plainly 1."], drawn["Pulledly 1."]
+    swapped = one.replace("Plainly", "*").replace("Pulledly", "Plainly").replace("*", "Pulledly")
+    assert one != other
+    assert swapped == other
+
+
+def test_the_same_name_in_other_letters_is_the_same_judge(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 2)
+    desk = actions.start(study_id, "Ada  Lovelace", False)
+    assert actions.start(study_id, " ada LOVELACE", False) == desk
+    assert actions.start(study_id, "A\uff24a Lovelace", False).shown == desk.shown
+    assert len(studies.repository.annotators) == 1
+    (person,) = studies.repository.annotators.values()
+    assert person.display_name == "Ada Lovelace"
+    assert "ada" not in person.key_hash
+    assert normalised("STRASSE") == normalised("Straße")
+
+
+@pytest.mark.parametrize("name", ["", "   ", None, 7, "x" * 101])
+def test_a_name_that_cannot_be_one_is_refused(actions: JudgeActions, studies: InMemoryStudies, name: object) -> None:
+    with pytest.raises(InputError, match="name"):
+        actions.start(a_study(studies, 1), name, False)
+
+
+@pytest.mark.parametrize("study_id", ["", None, 7])
+def test_no_study_is_told(actions: JudgeActions, study_id: object) -> None:
+    with pytest.raises(InputError, match="not picked"):
+        actions.start(study_id, "Ada", False)
+    with pytest.raises(NotFoundError):
+        actions.start(new_id(), "Ada", False)
+
+
+def test_the_same_save_again_is_one_judgement_and_goes_on(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 3, questions=QUESTIONS)
+    sent = said(actions.start(study_id, "Ada", False), "left", "tie")
+    following = actions.save(study_id, "Ada", sent)
+    assert actions.save(study_id, "Ada", sent) == following
+    assert following.progress == Progress(1, 2)
+    assert studies.repository.count_judgements() == 2
+
+
+def test_a_judge_cannot_answer_what_was_given_to_another(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 2)
+    sent = said(actions.start(study_id, "Ada", False), "left")
+    with pytest.raises(NotFoundError):
+        actions.save(study_id, "Grace", sent)
+    assert studies.repository.count_judgements() == 0
+
+
+def test_undo_lays_the_last_item_out_again_and_needs_one(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 3)
+    first = actions.start(study_id, "Ada", False)
+    assert not first.can_undo
+    with pytest.raises(InputError, match="nothing to take back"):
+        actions.undo(study_id, "Ada")
+    assert actions.save(study_id, "Ada", said(first, "left")).can_undo
+    again = actions.undo(study_id, "Ada")
+    assert again.shown == first.shown
+    assert studies.repository.count_judgements() == 0
+
+
+def test_a_study_that_reveals_names_the_blends_after_a_save_and_takes_nothing_back(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    study_id = a_study(studies, 3, reveals=True)
+    desk = actions.start(study_id, "Ada", False)
+    assert desk.shown is not None
+    assert desk.revealed is None
+    is_plain_left = desk.shown.left.startswith("Plainly")
+    after = actions.save(study_id, "Ada", said(desk, "left"))
+    assert after.revealed == ((PLAIN.key, PULLED.key) if is_plain_left else (PULLED.key, PLAIN.key))
+    assert not after.can_undo
+    with pytest.raises(InputError, match="cannot be taken back"):
+        actions.undo(study_id, "Ada")
+
+
+def test_consent_is_asked_once(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 1, consent="Please agree.")
+    assert actions.consent_of(study_id) == "Please agree."
+    with pytest.raises(InputError, match="agree"):
+        actions.start(study_id, "Ada", False)
+    assert actions.start(study_id, "Ada", True).shown is not None
+    assert actions.start(study_id, "Ada", False).shown is not None
+    with pytest.raises(InputError, match="agree"):
+        actions.start(study_id, "Grace", False)
+
+
+def test_a_page_writes_only_with_the_token_it_was_given_also_after_a_restart(
+    actions: JudgeActions, studies: InMemoryStudies, tmp_path: Path
+) -> None:
+    token = actions.session_token("mine")
+    JudgeActions(studies.repository, studies, tmp_path).check_token("mine", token)
+    for wrong in (actions.session_token("other"), "", None, "ä"):
+        with pytest.raises(InputError, match="not known"):
+            actions.check_token("mine", wrong)
+
+
+def test_pace_is_the_mean_of_the_last_gaps_without_pauses() -> None:
+    assert seconds_each(()) is None
+    assert seconds_each((5.0,)) is None
+    assert seconds_each((0.0, 10.0, 10.0 + LONG_PAUSE_SECONDS, 30.0 + LONG_PAUSE_SECONDS)) == pytest.approx(15.0)
+    many = (*map(float, range(0, 1000, 7)), 1000.0, 1002.0)
+    assert seconds_each(many) == pytest.approx((many[-1] - many[-21]) / 20)
