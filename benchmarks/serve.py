@@ -114,11 +114,13 @@ async def visit(url: str, traffic: Traffic, served: Served | None = None) -> Log
     start = time.perf_counter()
     come = [_visitor(url, site, traffic, number, log) for number in range(traffic.n_visitors)]
     together = asyncio.gather(*come)
-    half = traffic.n_visitors * traffic.n_runs // 2
+    n_all, quarters = traffic.n_visitors * traffic.n_runs, ["after 25 %", "after 50 %", "after 75 %"]
+    n_noted = 0
     while not together.done():
         await asyncio.wait({together}, timeout=0.1)
-        if "half way" not in log.readings and len(log.visits) >= half:
-            await note("half way")
+        if n_noted < len(quarters) and len(log.visits) * 4 >= n_all * (n_noted + 1):
+            await note(quarters[n_noted])
+            n_noted += 1
     await together
     log.seconds = time.perf_counter() - start
     await _settle(log, note)
@@ -144,18 +146,22 @@ async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log:
     chance = random.Random(traffic.seed * 100_003 + number)
     browser: Browser | None = None
     for run in range(traffic.n_runs):
-        if browser is None:
-            browser = Browser(url, site)
-            await browser.open()
         ask = Ask(
             f"{number}.{run} {chance.choice(_PROMPTS)}",
             tuple(chance.choice((0.5, 1.0, 2.0, 3.0)) for _ in range(8)),
             chance.randrange(2**31),
             traffic.n_tokens,
         )
-        done = await browser.run(ask, _cut(chance, traffic))
+        cut = _cut(chance, traffic)
+        try:
+            if browser is None:
+                browser = Browser(url, site)
+                await browser.open()
+            done = await browser.run(ask, cut)
+        except httpx.HTTPError as error:
+            done = Visit(Outcome.FAILED, words=f"{type(error).__name__}: {error}")
         log.visits.append(done)
-        if done.outcome is Outcome.DROPPED:
+        if browser is not None and done.outcome in (Outcome.DROPPED, Outcome.FAILED):
             await browser.close()
             browser = None
     if browser is not None:
