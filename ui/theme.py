@@ -28,6 +28,9 @@ def build_theme() -> gr.themes.Base:
         input_placeholder_color_dark="*neutral_400",
         block_shadow="none",
         button_small_padding="4px 10px",
+        # White on Gradio's own, one step lighter, is below the 4.5 : 1 that WCAG asks of text.
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         button_secondary_background_fill="*neutral_100",
         button_secondary_background_fill_dark="*neutral_700",
     )

@@ -1,9 +1,13 @@
 """A served Judge page over a SQLite file, and studies to judge on it."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import gradio as gr
 
 from steering.types import Blend, Message, Role
 from storage.database import Database, open_database
@@ -43,11 +47,21 @@ def judging(home: Path, port: int | None = None, path: Path | None = None) -> It
     url = settings.database_url if path is None else f"sqlite:///{path}"
     with open_database(url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
-        blocks = open_page(ScriptedEngine(), repository, settings, studies)
+        blocks = _in_a_loop(lambda: open_page(ScriptedEngine(), repository, settings, studies))
         try:
             yield Served(f"http://127.0.0.1:{settings.port}/judge", database, repository, studies)
         finally:
             blocks.close(verbose=False)
+
+
+def _in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:
+    """Make the page where an event loop runs; without one Gradio makes loops of its own and never closes them."""
+
+    async def making() -> gr.Blocks:
+        return make()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(lambda: asyncio.run(making())).result()
 
 
 def an_item(study_id: str, number: int, plain: str, pulled: str) -> StudyItem:
