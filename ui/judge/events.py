@@ -32,15 +32,19 @@ def connect(page: JudgePage, handlers: JudgeHandlers, blocks: gr.Blocks) -> None
         handlers.pick, page.seat, [page.consent, page.accepted, page.message], **AT_ONCE
     )
     gr.on([page.start.click, page.name.submit], handlers.start, [*page.who, page.accepted], outputs, **AT_ONCE)
-    page.send.click(handlers.save, [*page.who, page.sent, page.pace], outputs, js=WITH_PAYLOAD, **AT_ONCE).then(
+    page.send.click(handlers.save, [*page.who, page.sent, page.pace], desk(page), js=WITH_PAYLOAD, **AT_ONCE).then(
         None, None, None, js=ANSWERED
     )
-    page.undo.click(handlers.undo, [*page.who, page.pace], outputs, js=UNDOING, **AT_ONCE)
+    page.undo.click(handlers.undo, [*page.who, page.pace], desk(page), js=UNDOING, **AT_ONCE)
     page.leave.click(handlers.leave, [page.seat, page.name], outputs, **AT_ONCE)
+
+
+def desk(page: JudgePage) -> list[Any]:
+    """What the next item changes; few, because Gradio's work grows with them and a save is waited for."""
+    return [page.message, page.progress, page.item, page.revealed, page.undo, page.pace]
 
 
 def everything(page: JudgePage) -> list[Any]:
     """Every component a drawing may change."""
     drawn: list[Any] = [page.entry, page.desk, page.study, page.name, page.consent, page.accepted, page.start]
-    drawn += [page.message, page.progress, page.item, page.revealed, page.undo, page.token, page.seat]
-    return [*drawn, page.remembered, page.pace]
+    return [*drawn, *desk(page), page.token, page.seat, page.remembered]

@@ -1,9 +1,12 @@
 """Sixteen judges at once over HTTP against a served page: a part of what is required at each test run.
 
-The hundred judgements each that it asks: TILLER_TEST_JUDGEMENTS=100 pytest -s tests/ui/judge/test_many_judges.py
+By hand: TILLER_TEST_JUDGEMENTS=100 for each judge's number, TILLER_TEST_PAUSE=1.5 for the mean seconds they think, and
+`pytest -s` to see how long saves took. Without a pause every judge answers at once, sixteen requests at all times.
 """
 
 import os
+import random
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +22,7 @@ KEYS = ("left", "right", "tie", "both_bad", "skip")
 
 def test_sixteen_judges_over_http_store_every_judgement_once(tmp_path: Path) -> None:
     n_items = int(os.environ.get("TILLER_TEST_JUDGEMENTS", "20"))
+    pause_seconds = float(os.environ.get("TILLER_TEST_PAUSE", "0"))
     with judging(tmp_path) as served:
         study_id = a_study(served.studies, n_items, overlap=N_JUDGES)
         base_url = served.url.removesuffix("/judge")
@@ -27,6 +31,7 @@ def test_sixteen_judges_over_http_store_every_judgement_once(tmp_path: Path) -> 
         def work(judge: HttpJudge) -> None:
             item_id = judge.sit_down()
             while item_id is not None:
+                time.sleep(random.uniform(0.5, 1.5) * pause_seconds)
                 item_id = judge.save(item_id, KEYS[len(judge.items) % len(KEYS)])
 
         with ThreadPoolExecutor(N_JUDGES) as threads:
