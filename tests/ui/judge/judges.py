@@ -23,6 +23,7 @@ class HttpJudge:
     session_hash: str = field(default_factory=new_id)
     saves: list[float] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
+    who: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with urllib.request.urlopen(f"{self.base_url}/config") as answer:
@@ -30,24 +31,28 @@ class HttpJudge:
         # Those of this page come last; the Steer page has an `opened` of its own.
         self._events = {entry["api_name"].split("_")[0]: entry for entry in dependencies}
 
+    def event(self, name: str) -> int:
+        """The number of an event of the page."""
+        return int(self._events[name]["id"])
+
     def sit_down(self) -> str | None:
         """Open the page and start; the first item's id."""
         opened = self._call("opened", None)
         token = next(value for value in opened if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value))
-        self._who = [token, self.study_id, self.name]
-        return self._item_of(self._call("start", *self._who, False))
+        self.who = [token, self.study_id, self.name]
+        return self._item_of(self._call("start", *self.who, False))
 
     def save(self, item_id: str, choice: str) -> str | None:
         """Answer the item; the next one's id."""
         sent = {"item": item_id, "key": new_id(), "answers": [{"choice": choice}]}
         started = time.perf_counter()
-        shown = self._call("save", *self._who, json.dumps(sent), None)
+        shown = self._call("save", *self.who, json.dumps(sent), None)
         self.saves.append(time.perf_counter() - started)
         self.items.append(item_id)
         return self._item_of(shown)
 
     def _call(self, name: str, *data: object) -> list[Any]:
-        body = {"data": data, "fn_index": self._events[name]["id"], "session_hash": self.session_hash}
+        body = {"data": data, "fn_index": self.event(name), "session_hash": self.session_hash}
         request = urllib.request.Request(
             f"{self.base_url}/gradio_api/run/predict",
             json.dumps(body).encode(),
