@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 # How much of a prompt is read between two steps of the others: about as long as a few steps take.
 _CHUNK_TOKENS = {"cuda": 1024, "cpu": 128}
 _DEFAULTS = EngineOptions()
+_SLACK_BYTES = 2**20  # an arena is divided among groups, layers, keys and values, and loses a little each time
 
 
 def load_engine(
@@ -73,16 +74,16 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
         choose_threads(models)
     members = Members(_groups(model, guides), dimensions, vocabulary_size, _eos_token_ids(model, tokenizer))
     budget = plan_memory(members, options.memory_fraction, base.context_length)
-    ensemble = ModelEnsemble(
-        members, _ways(options, model, budget), budget.remembered_bytes if options.remembers else 0
-    )
+    ways = _ways(options, model, budget)
+    ensemble = ModelEnsemble(members, ways, budget.remembered_bytes if options.remembers else 0)
     limits = Limits(
         max_slots=options.max_slots,
         max_waiting=options.max_waiting,
         max_waiting_tokens=options.max_waiting_tokens,
         time_limit_seconds=options.time_limit_seconds,
         chunk_tokens=options.chunk_tokens or _CHUNK_TOKENS[model.device.type],
-        cache_bytes=budget.cache_bytes,
+        # without an arena the old and the new places of all answers are there at once while one joins or leaves
+        cache_bytes=budget.cache_bytes if ways.arena_bytes else budget.cache_bytes // 2,
     )
     templates = (parts.chat_template, *(guide.chat_template or parts.chat_template for guide in guides))
     infos = tuple(guide.info for guide in guides)
@@ -100,7 +101,7 @@ def _ways(options: EngineOptions, model: PreTrainedModel, budget: Budget) -> Way
     if path is StepPath.EAGER:
         return Ways(is_ahead=on_gpu)
     recorder = CudaGraphs if path is StepPath.CAPTURED else lambda: run_eagerly
-    return Ways(STATIC, recorder, arena_bytes=budget.cache_bytes, is_ahead=True)
+    return Ways(STATIC, recorder, arena_bytes=budget.cache_bytes + _SLACK_BYTES, is_ahead=True)
 
 
 def _check_dimensions(dimensions: tuple[str, ...]) -> None:

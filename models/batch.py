@@ -1,5 +1,6 @@
 """The slots being decoded together: their rows in one cache per group, and the step that moves all of them."""
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ from models.members import Group, Members
 from models.reading import ModelReading
 from models.recording import Recorder, run_eagerly
 from steering.ensemble import Decide, Reading
+
+
+class BatchLostError(RuntimeError):
+    """The slots of a batch cannot be used any more."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,7 @@ class ModelBatch:
         self.slots: list[int | None] = []
         self.columns: list[int | None] = []
         self._n_tokens: dict[int, int] = {}  # how many a slot may come to hold
-        # memory is shared out as the groups need it for one token in every row
-        shares = [row_bytes(group) * len(group.members(with_guides=True)) for group in members.groups]
+        shares = _shares(members)
         self._runs = [
             _Run(group, Arena(ways.arena_bytes * share // sum(shares)) if ways.arena_bytes else None)
             for group, share in zip(members.groups, shares, strict=True)
@@ -55,33 +59,27 @@ class ModelBatch:
         """The bytes of the caches if slots and guide columns of up to ``n_tokens`` tokens joined."""
         n_slots += sum(key is not None for key in self.slots)
         n_columns += sum(key is not None for key in self.columns)
-        return bytes_for(
-            self.members, self.ways.rounding, n_slots, n_columns, max([n_tokens, *self._n_tokens.values()])
-        )
+        return bytes_for(self.members, self.ways, n_slots, n_columns, max([n_tokens, *self._n_tokens.values()]))
 
     @torch.inference_mode()
     def join(self, reading: Reading, keys: Sequence[int], guided: Sequence[bool], n_tokens: int) -> None:
         """See :class:`steering.ensemble.Batch`."""
         read = cast(ModelReading, reading)
-        columns = [key for key, is_guided in zip(keys, guided, strict=True) if is_guided]
+        joining = [key for key, is_guided in zip(keys, guided, strict=True) if is_guided]
         longest = max(map(len, read.prompts))
         sources = [part.sources() if part else {} for part in read.parts]
-        self._n_tokens |= dict.fromkeys(keys, longest + n_tokens)
-        try:
-            self._arrange(_seated(self.slots, keys, self.ways), _seated(self.columns, columns, self.ways), sources)
-        except Exception:
-            for key in keys:
-                del self._n_tokens[key]
-            raise
+        n_tokens_of = self._n_tokens | dict.fromkeys(keys, longest + n_tokens)
+        slots, columns = _seated(self.slots, keys, self.ways), _seated(self.columns, joining, self.ways)
+        self._arrange(slots, columns, sources, n_tokens_of)
 
     @torch.inference_mode()
     def leave(self, keys: Sequence[int]) -> None:
         """See :class:`steering.ensemble.Batch`."""
-        for key in keys:
-            del self._n_tokens[key]
         slots = [None if key in keys else key for key in self.slots]
         columns = [None if key in keys else key for key in self.columns]
-        self._arrange(_seated(slots, [], self.ways), _seated(columns, [], self.ways), [{} for _ in self._runs])
+        n_tokens = {key: n for key, n in self._n_tokens.items() if key not in keys}
+        nobody: list[dict[int, Source]] = [{} for _ in self._runs]
+        self._arrange(_seated(slots, [], self.ways), _seated(columns, [], self.ways), nobody, n_tokens)
 
     @torch.inference_mode()
     def copy(self, keys: Sequence[int]) -> "ModelBatch":
@@ -90,11 +88,11 @@ class ModelBatch:
         other.slots, other.columns = list(self.slots), list(self.columns)
         for run, own in zip(self._runs, other._runs, strict=True):
             own.cache = run.cache
-        other._n_tokens = {key: self._n_tokens[key] for key in keys}
         other._arrange(
             [key for key in self.slots if key in keys],
             [key for key in self.columns if key in keys],
             [{} for _ in self._runs],
+            {key: self._n_tokens[key] for key in keys},
         )
         return other
 
@@ -119,37 +117,54 @@ class ModelBatch:
                 run.cache.rows.restore()
 
     def _compute(self, tokens: Tensor, decide: Decide) -> Tensor:
-        outputs, forked = [], []
         guide_tokens = tokens[self.guided]
         here = torch.cuda.current_stream() if tokens.device.type == "cuda" else None
-        for run in self._runs:
+        outputs: dict[int, Tensor] = {}
+        forked: list[tuple[torch.cuda.Stream | None, Tensor]] = []
+        # the base last: the others run beside it, each on a stream of its own
+        for index, run in reversed(list(enumerate(self._runs))):
             if run.cache is None or run.owners is None:
                 continue
             guides = guide_tokens.repeat(len(run.group.guides))
             rows = torch.cat([tokens, guides]) if run.group.has_base else guides
             with run.beside(here) as stream:
-                forked += [stream] if stream else []
                 column = rows[:, None].to(run.group.model.device)
-                outputs.append(run.group.forward(column, run.cache, run.owners, keep=1)[:, -1])
-        for stream in forked:
-            assert here is not None
-            here.wait_stream(stream)
-        return decide(self.members.logprobs(outputs, len(self.slots), self.guided))
+                outputs[index] = run.group.forward(column, run.cache, run.owners, keep=1)[:, -1]
+            # what another stream reads must not be freed and used again before that stream has joined
+            forked.append((stream, rows))
+        for stream, _ in forked:
+            if here is not None and stream is not None:
+                here.wait_stream(stream)
+        in_order = [outputs[index] for index in sorted(outputs)]
+        return decide(self.members.logprobs(in_order, len(self.slots), self.guided))
 
     def _arrange(
-        self, slots: list[int | None], columns: list[int | None], joining: Sequence[dict[int, Source]]
+        self,
+        slots: list[int | None],
+        columns: list[int | None],
+        joining: Sequence[dict[int, Source]],
+        n_tokens: dict[int, int],
     ) -> None:
-        """Give every slot and guide column its place; ``joining`` has the sources of new ones, by group and member."""
-        capacity = self.ways.rounding.tokens(max(self._n_tokens.values(), default=0))
+        """Give every slot and guide column its place; ``joining`` has the sources of new ones, by group and member.
+
+        Raises:
+            BatchLostError: it failed after rows had been moved in an arena, where old and new places overlap.
+        """
+        capacity = self.ways.rounding.tokens(max(n_tokens.values(), default=0))
         old, new = (self.slots, self.columns), (slots, columns)
-        arranged = [
-            run.arranged(old, new, sources, capacity, self.ways.rounding)
-            for run, sources in zip(self._runs, joining, strict=True)
-        ]
+        try:
+            arranged = [
+                run.arranged(old, new, sources, capacity, self.ways.rounding)
+                for run, sources in zip(self._runs, joining, strict=True)
+            ]
+        except Exception as error:
+            if self.ways.arena_bytes:
+                raise BatchLostError("the answers being written were lost while one joined or left") from error
+            raise
         # all or nothing: where one group has no memory left, every group stays as it was
         for run, cache in zip(self._runs, arranged, strict=True):
             run.cache, run.owners = cache, None if cache is None else run.owners_of(slots, columns)
-        self.slots, self.columns = slots, columns
+        self.slots, self.columns, self._n_tokens = slots, columns, n_tokens
         size = (len(slots), len(columns))
         if size not in self._guided_by_columns:
             device = self.members.device
@@ -212,7 +227,8 @@ class _Run:
         cache = before if is_same else self._new_cache(shape, rounding, next(iter(sources.values())).cache)
         assert cache is not None
         lengths = [sources[index].length if index in sources else 0 for index in range(len(rows))]
-        cache.fill({i: source for i, source in sources.items() if (source.cache, source.row) != (cache, i)})
+        moved = {i: source for i, source in sources.items() if (source.cache, source.row) != (cache, i)}
+        cache.fill(moved, is_clean=self.arena is None)
         cache.rows.set_lengths(lengths, [index for index, (_, key) in enumerate(rows) if key is None])
         return cache
 
@@ -244,11 +260,28 @@ def row_bytes(group: Group) -> int:
     return int(2 * config.num_hidden_layers * n_heads * size * item)
 
 
-def bytes_for(members: Members, rounding: Rounding, n_slots: int, n_columns: int, n_tokens: int) -> int:
-    """The bytes of the caches of slots and guide columns that may come to hold ``n_tokens`` tokens."""
-    n_slots, n_columns, capacity = rounding.up(n_slots), rounding.up(n_columns), rounding.tokens(n_tokens)
-    rows = [n_slots * group.has_base + n_columns * len(group.guides) for group in members.groups]
-    return sum(n * capacity * row_bytes(group) for n, group in zip(rows, members.groups, strict=True))
+def bytes_for(members: Members, ways: Ways, n_slots: int, n_columns: int, n_tokens: int) -> int:
+    """The bytes of caches in which slots and guide columns of up to ``n_tokens`` tokens fit.
+
+    With arenas, which divide their memory among the groups once, it is what all arenas together must have.
+    """
+    n_slots, n_columns, capacity = (
+        ways.rounding.up(n_slots),
+        ways.rounding.up(n_columns),
+        ways.rounding.tokens(n_tokens),
+    )
+    groups = members.groups
+    rows = [n_slots * group.has_base + n_columns * len(group.guides) for group in groups]
+    n_bytes = [n * capacity * row_bytes(group) for n, group in zip(rows, groups, strict=True)]
+    if not ways.arena_bytes:
+        return sum(n_bytes)
+    shares = _shares(members)
+    return max(math.ceil(n * sum(shares) / share) for n, share in zip(n_bytes, shares, strict=True))
+
+
+def _shares(members: Members) -> list[int]:
+    """How memory is divided among the groups: as they need it for one token in every member's row."""
+    return [row_bytes(group) * len(group.members(with_guides=True)) for group in members.groups]
 
 
 def _seated(places: Sequence[int | None], joining: Sequence[int], ways: Ways) -> list[int | None]:

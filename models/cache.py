@@ -216,28 +216,37 @@ class RowCache(Cache):
         held = [layer for layer in self.row_layers if layer.is_initialized]
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in held)
 
-    def fill(self, sources: Mapping[int, Source], at_most: int | None = None) -> None:
+    def fill(self, sources: Mapping[int, Source], at_most: int | None = None, *, is_clean: bool = True) -> None:
         """Make row r a copy of ``sources[r]``, whose cache may be this one's predecessor in the same memory.
 
         Keys and values of this cache must be held already; lengths are the caller's to set. Only the first ``at_most``
-        tokens are copied, if given.
+        tokens are copied, if given. Memory that is not ``is_clean`` is zeroed after them: what an earlier row left
+        there is multiplied by 0, but were it NaN, 0 · NaN would spoil this row.
         """
         by_cache: dict[int, list[int]] = {}
         for row, source in sources.items():
             by_cache.setdefault(id(source.cache), []).append(row)
+        moves = [
+            (
+                sources[rows[0]].cache,
+                torch.tensor([sources[row].row for row in rows], device=self.rows.index.device),
+                torch.tensor(rows, device=self.rows.index.device),
+                max(sources[row].length for row in rows) if at_most is None else at_most,
+            )
+            for rows in by_cache.values()
+        ]
         for index, layer in enumerate(self.row_layers):
             copies = []
-            for rows in by_cache.values():
-                cache = sources[rows[0]].cache
-                n_tokens = max(sources[row].length for row in rows) if at_most is None else at_most
+            for cache, taken, place, n in moves:
                 origin = cache.row_layers[index]
-                taken = torch.tensor([sources[row].row for row in rows], device=origin.keys.device)
+                taken = taken.to(origin.keys.device)
                 # all are copied out before any is written: old and new rows may share memory
-                copies.append((rows, n_tokens, origin.keys[taken, :, :n_tokens], origin.values[taken, :, :n_tokens]))
-            for rows, n_tokens, keys, values in copies:
-                place = torch.tensor(rows, device=layer.keys.device)
-                layer.keys[place, :, :n_tokens] = keys
-                layer.values[place, :, :n_tokens] = values
+                copies.append((place.to(layer.keys.device), n, origin.keys[taken, :, :n], origin.values[taken, :, :n]))
+            for place, n, keys, values in copies:
+                for held, copied in ((layer.keys, keys), (layer.values, values)):
+                    held[place, :, :n] = copied
+                    if not is_clean:
+                        held[place, :, n:] = 0
 
     def hold_like(self, other: "RowCache", arena: Arena | None = None) -> None:
         """Take memory for keys and values shaped as ``other``'s rows, from ``arena`` if given, else fresh zeros."""

@@ -1,5 +1,6 @@
 """The engine: a loaded base model with its guides, which answers comparisons, those of many visitors at once."""
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -12,9 +13,10 @@ from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
 from models.detokenizing import Detokenizer, spell
 from models.ensemble import ModelEnsemble
 from models.jobs import Job, Letter
+from models.memory import is_out_of_memory
 from models.prompting import prompt_token_ids
 from models.runs import Run
-from models.scheduler import Limits, Scheduler, is_out_of_memory
+from models.scheduler import Limits, Scheduler
 from steering.controls import slot_for
 from steering.errors import CapacityError, LoadError, PromptError
 from steering.types import Blend, Message, SamplingSettings
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 # A caller that waits is woken this often, so that it notices a stop, or that nobody reads it any more.
 HEARTBEAT_SECONDS = 0.5
+CLOSING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Engine:
         self._turns = threading.Lock()  # without a thread of ours: whose turn it is
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._is_closing = False
 
     def exponents(self, blend: Blend) -> dict[str, float]:
         """Return weight × unit of every guide by dimension.
@@ -129,7 +133,7 @@ class Engine:
             finally:
                 job.is_cancelled = True
                 if not self._in_background:
-                    self._scheduler.turn()
+                    self._turn()
 
     def _letters(self, job: Job) -> list[Letter]:
         """What has come for a job since the last time; at least one letter unless nothing happens for a while."""
@@ -138,28 +142,43 @@ class Engine:
             return job.letters(HEARTBEAT_SECONDS)
         letters: list[Letter] = []
         while not letters:
-            self._scheduler.turn()
+            self._turn()
             letters = job.letters(None)
         return letters
+
+    def _turn(self) -> None:
+        """Take a turn; whatever fails beyond one request fails for all, and the next ones are answered."""
+        try:
+            self._scheduler.turn()
+        except Exception as error:
+            logger.exception("The engine failed and begins afresh.")
+            self._scheduler.fail_all(error)
 
     def _wake(self) -> None:
         """Have a thread take turns as long as there is work."""
         with self._starting:
-            if self._thread is None and not self._scheduler.is_idle:
+            is_at_work = self._thread is not None and self._thread.is_alive()
+            if not is_at_work and not self._scheduler.is_idle and not self._is_closing:
                 self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
                 self._thread.start()
+                atexit.register(self.close)
 
     def _work(self) -> None:
         while True:
-            try:
-                self._scheduler.turn()
-            except Exception as error:
-                logger.exception("The engine failed and begins afresh.")
-                self._scheduler.fail_all(error)
+            self._turn()
             with self._starting:
-                if self._scheduler.is_idle:
+                if self._scheduler.is_idle or self._is_closing:
                     self._thread = None
+                    atexit.unregister(self.close)
                     return
+
+    def close(self) -> None:
+        """Take no more turns and wait for the one under way: a thread must not compute while Python ends."""
+        with self._starting:
+            self._is_closing = True
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout=CLOSING_SECONDS)
 
     def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
         """Word the prompt for every member; members that share a template share the ids."""

@@ -53,8 +53,11 @@ class ModelEnsemble:
         usable = [reading for reading in self._remembered if reading.with_guides or not with_guides]
         for reading in usable:
             if reading.prompts == wanted:
+                self.remember(reading)
                 return reading
         nearest = max(usable, key=lambda reading: reading.n_shared(wanted), default=None)
+        if nearest is not None and nearest.n_shared(wanted):
+            self.remember(nearest)
         return ModelReading(self.members, wanted, with_guides=with_guides, earlier=nearest)
 
     def remember(self, reading: ModelReading) -> None:

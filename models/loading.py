@@ -178,7 +178,7 @@ def _device_map(folder: Path, device: torch.device) -> str | dict[str, torch.dev
     """Where a model's layers go: together, or by accelerate over all GPUs where one is too small for its weights."""
     if device.type == "cpu":
         return None
-    if device.index is None and torch.cuda.device_count() > 1:
+    if str(device) == "cuda" and torch.cuda.device_count() > 1:
         n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         free = torch.cuda.mem_get_info(device)[0]
         if n_bytes > _MOST_OF_A_GPU * free:

@@ -105,5 +105,6 @@ class Members:
             len(self.dimensions), guided.shape[0], size
         )
         if self._to_dimension_order and guided.shape[0]:
-            guides = guides[self._to_dimension_order]
+            # indexing with a list would wait for the device, which a step being recorded must not
+            guides = torch.stack([guides[index] for index in self._to_dimension_order])
         return Logprobs(rows[0][:n_slots], guides, guided)

@@ -11,6 +11,7 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 _MAX_GRAPHS = 96
+_MOST_REFUSED = 3  # then nothing more is tried
 
 
 class Recorder(Protocol):
@@ -39,17 +40,18 @@ class CudaGraphs:
         self._seen: set[Hashable] = set()
         self._graphs: OrderedDict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor]] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()
-        self._is_off = False
+        self._n_refused = 0
 
     def __call__(self, key: Hashable, step: Callable[[], Tensor]) -> Tensor:
         """See :class:`Recorder`."""
         if key in self._graphs:
             graph, result = self._graphs[key]
             self._graphs.move_to_end(key)
-        elif self._is_off or key not in self._seen:
+        elif self._n_refused >= _MOST_REFUSED or key not in self._seen:
             # the first time is for the libraries, which set themselves up, and must not be recorded
+            result = step()
             self._seen.add(key)
-            return step()
+            return result
         else:
             recorded = self._record(step)
             if recorded is None:
@@ -61,15 +63,18 @@ class CudaGraphs:
         return result
 
     def _record(self, step: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor] | None:
-        graph = torch.cuda.CUDAGraph()
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             # other threads may use CUDA meanwhile
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 result = step()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            logger.warning("Steps cannot be recorded as CUDA graphs and are run one by one: %s", error)
-            self._is_off = True
+            # a recording that fails at its end leaves its own stream behind
+            torch.cuda.set_stream(here)
+            lack = next((e for e in (error, error.__context__) if isinstance(e, torch.OutOfMemoryError)), None)
+            if lack is not None:
+                raise lack from error
+            self._n_refused += 1
+            logger.warning("A step could not be recorded as a CUDA graph and is run instead: %s", error)
             return None
         return graph, result

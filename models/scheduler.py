@@ -9,13 +9,15 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 
-from models.batch import ModelBatch, bytes_for
+from models.batch import BatchLostError, ModelBatch, bytes_for
 from models.ensemble import ModelEnsemble
 from models.jobs import Ended, Job, Over, Scored, Written
+from models.memory import is_out_of_memory, with_room
 from models.waitlist import Waitlist
 from steering.decoder import Decoder, SlotStep
 from steering.errors import CapacityError
@@ -55,18 +57,22 @@ class Scheduler:
         self._reading: deque[Job] = deque()
         self._decoding: dict[int, tuple[Job, int]] = {}  # the job and the index of the answer, by the slot's key
         self._scoring: deque[Job] = deque()
+        self._running: dict[Job, None] = {}  # everybody whose turn has come, until told that it is over
         self._n_keys = 0
         self._is_second_try = False
+        self._failure: Exception | None = None
 
     def submit(self, job: Job) -> None:
         """Take on a request; may be called from any thread.
 
         Raises:
             BusyError: too many wait already.
-            CapacityError: it would not fit if it were alone.
+            CapacityError: it would not fit if it were alone, or the engine cannot go on at all.
         """
-        members, rounding = self._ensemble.members, self._ensemble.ways.rounding
-        n_bytes = bytes_for(members, rounding, len(job.slots), job.n_guided, job.n_tokens)
+        if self._failure is not None:
+            raise CapacityError("The engine has failed for good.", hint="Start Tiller again.") from self._failure
+        ensemble = self._ensemble
+        n_bytes = bytes_for(ensemble.members, ensemble.ways, len(job.slots), job.n_guided, job.n_tokens)
         if n_bytes > self.limits.cache_bytes or len(job.slots) > self.limits.max_slots:
             raise CapacityError(
                 f"{len(job.slots)} answers of up to {job.n_tokens} tokens need {n_bytes / 2**20:,.0f} MB; there are "
@@ -78,13 +84,12 @@ class Scheduler:
     @property
     def jobs(self) -> list[Job]:
         """The requests whose turn has come, each once."""
-        decoding = [job for job, _ in self._decoding.values()]
-        return list(dict.fromkeys([*self._reading, *decoding, *self._scoring]))
+        return list(self._running)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to do."""
-        return not (len(self._waitlist) or self._reading or self._decoding or self._scoring)
+        return not (len(self._waitlist) or self._running)
 
     @property
     def n_slots(self) -> int:
@@ -95,6 +100,7 @@ class Scheduler:
         """Do a little for everybody."""
         self._end_from_outside()
         for job in self._waitlist.admit(self.jobs, self._fit):
+            self._running[job] = None
             self._reading.append(job)
         self._read()
         self._decode()
@@ -102,18 +108,26 @@ class Scheduler:
 
     def fail_all(self, error: BaseException) -> None:
         """End every request with an error and begin afresh: for errors that are nobody's own."""
-        for job in [*self.jobs, *self._waitlist.clear()]:
-            job.mailbox.put(Over(error))
+        jobs = [*self.jobs, *self._waitlist.clear()]
+        self._running.clear()
         self._reading.clear()
         self._decoding.clear()
         self._scoring.clear()
-        self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
+        try:
+            self._make_room()
+            self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
+        except Exception as failure:
+            logger.critical("The engine cannot go on.", exc_info=failure)
+            self._failure = failure
+        for job in jobs:
+            job.mailbox.put(Over(error))
 
     def _end_from_outside(self) -> None:
         for job in self.jobs:
             timed_out = job.seconds > self.limits.time_limit_seconds
             if job.is_cancelled:
-                self._drop(job)
+                self._leave(job)
+                self._over(job)
             elif (job.is_stopping or timed_out) and job not in self._scoring:
                 self._leave(job)
                 job.mailbox.put(Ended(timed_out and not job.is_stopping))
@@ -125,6 +139,8 @@ class Scheduler:
         n_slots = sum(len(job.slots) for job in unseated)
         n_guided, n_tokens = sum(job.n_guided for job in unseated), max(job.n_tokens for job in unseated)
         n_bytes = cast(ModelBatch, self._decoder.batch).bytes_with(n_slots, n_guided, n_tokens)
+        # prompts that were read take memory of their own until nobody needs them
+        n_bytes += sum(reading.nbytes for reading in {job.reading for job in self.jobs if job.reading is not None})
         return self.n_slots + n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
 
     def _read(self) -> None:
@@ -134,9 +150,11 @@ class Scheduler:
             try:
                 is_piece = self._advance(job)
                 if job.reading is not None and not job.reading.n_left:
-                    self._join(job)
+                    with_room(partial(self._seat, job), self._make_room)
                 else:
                     self._reading.append(job)
+            except BatchLostError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
                 self._fail(job, error)
                 continue
@@ -149,31 +167,30 @@ class Scheduler:
             job.reading = self._ensemble.read(job.prompts, with_guides=job.with_guides)
         if not job.reading.n_left:
             return False
-        job.reading.advance(self.limits.chunk_tokens)
+        reading = job.reading
+        with_room(lambda: reading.advance(self.limits.chunk_tokens), self._make_room)
         if not job.reading.n_left:
             self._ensemble.remember(job.reading)
         return True
 
-    def _join(self, job: Job) -> None:
+    def _seat(self, job: Job) -> None:
+        """Give a job's answers keys that nobody had, and let them join."""
         assert job.reading is not None
         keys = list(range(self._n_keys, self._n_keys + len(job.slots)))
         self._n_keys += len(keys)
-        slots = dict(zip(keys, job.slots, strict=True))
-        try:
-            self._decoder.join(job.reading, slots)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._make_room()
-            self._decoder.join(job.reading, slots)
+        self._decoder.join(job.reading, dict(zip(keys, job.slots, strict=True)))
         job.keys = keys
         self._decoding |= {key: (job, index) for index, key in enumerate(keys)}
+        if not job.scores:
+            job.reading = None
 
     def _decode(self) -> None:
-        if not self._decoding:
+        if not self._decoding and not self.n_slots:
             return
         try:
             steps = self._decoder.step()
+        except BatchLostError:
+            raise
         except Exception as error:  # noqa: BLE001 - whose it is has to be found out
             self._blame(error)
             return
@@ -197,6 +214,8 @@ class Scheduler:
     def _blame(self, error: Exception) -> None:
         """Find whose fault a failed step was, and let the others go on: nothing of theirs is lost."""
         jobs = list(dict.fromkeys(job for job, _ in self._decoding.values()))
+        if not jobs:
+            raise error
         newest = max(jobs, key=lambda job: job.number)
         culprits: list[tuple[Job, Exception]] = []
         if is_out_of_memory(error):
@@ -220,7 +239,7 @@ class Scheduler:
             job.scoring = job.unscored()
             self._scoring.append(job)
         else:
-            job.mailbox.put(Over())
+            self._over(job)
 
     def _score(self) -> None:
         if not self._scoring:
@@ -230,37 +249,39 @@ class Scheduler:
         try:
             index, piece = next(job.scoring)
         except StopIteration:
-            job.mailbox.put(Over())
+            self._over(job)
             return
         except Exception as error:  # noqa: BLE001 - the answers are there; only what the guides make of them is not
             if not is_out_of_memory(error):
                 self._fail(job, error)
                 return
             logger.warning("No memory was left for the guides to score the unguided answers.")
-            job.mailbox.put(Over())
+            self._over(job)
             return
         job.mailbox.put(Scored(index, piece.T.tolist()))
         self._scoring.append(job)
 
     def _leave(self, job: Job) -> None:
-        """Release what a job has of the batch."""
+        """Release what a job has of the batch, and take it off every list but that of those to be told."""
         keys = [key for key in job.keys if key in self._decoding]
         for key in keys:
             del self._decoding[key]
+        for jobs in (self._reading, self._scoring):
+            if job in jobs:
+                jobs.remove(job)
         if keys:
             self._decoder.leave(keys)
-        if job in self._reading:
-            self._reading.remove(job)
 
-    def _drop(self, job: Job) -> None:
-        self._leave(job)
-        if job in self._scoring:
-            self._scoring.remove(job)
+    def _over(self, job: Job, error: BaseException | None = None) -> None:
+        """Nothing more is done for a job."""
+        self._running.pop(job, None)
+        job.reading = job.scoring = None
+        job.mailbox.put(Over(error))
 
     def _fail(self, job: Job, error: BaseException) -> None:
         logger.debug("A request failed.", exc_info=error)
-        self._drop(job)
-        job.mailbox.put(Over(error))
+        self._leave(job)
+        self._over(job, error)
 
     def _make_room(self) -> None:
         """Give back all memory that is not needed at once."""
@@ -268,9 +289,3 @@ class Scheduler:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error says that an allocation failed."""
-    is_allocation = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return is_allocation or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -148,7 +148,8 @@ class Controls:
         # greedy takes the likeliest token, which no truncation removes
         self.truncates = any(s.temperature > 0 and (s.top_k or s.top_p < 1 or s.min_p) for s in settings)
         # a partial sort takes a tenth of the time; all that top-k keeps must be among its tokens
-        self.n_likeliest = min(self.tokens.shape[0], max([512, *(s.top_k for s in settings)]))
+        size = self.tokens.shape[0]
+        self.n_likeliest = min(size, max([512, *(s.top_k for s in settings)])) if device.type == "cpu" else size
         self.n_top = max(slot.n_top for slot in slots)
 
 

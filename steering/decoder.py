@@ -114,9 +114,15 @@ class Decoder:
         first.load(list(places.values()), [places[key] for key in columns])
         report = _Report(decide(reading.logprobs(guided), first), keys, columns, first.n_top)
         self._batch.join(reading, keys, guided, max(slot.sampling.max_new_tokens for slot in slots.values()))
-        self._places |= places
-        self._ready += self._settle(report)
-        self._release_ended()
+        try:
+            self._places |= places
+            self._ready += self._settle(report)
+            self._controls = self._arranged(self._batch)
+        except Exception:
+            # the next step releases what has no place
+            self._places = {key: place for key, place in self._places.items() if key not in slots}
+            self._ready = [step for step in self._ready if step.slot not in slots]
+            raise
 
     def leave(self, keys: Sequence[int]) -> None:
         """Release slots that have not ended; nothing more is reported of them."""
@@ -145,8 +151,8 @@ class Decoder:
                 self._settle_pending()
             elif before:
                 self._ready += self._settle(before)
-            if any(key is not None and key not in self._places for key in self._batch.slots):
-                self._release_ended()
+            self._release_ended()
+        self._release_ended()
         steps, self._ready = self._ready, []
         return steps
 
@@ -189,11 +195,10 @@ class Decoder:
 
     def _release_ended(self) -> None:
         """Make the batch hold the running slots and no others, and the controls theirs."""
-        self._settle_pending()
-        ended = [key for key in self._batch.slots if key is not None and key not in self._places]
-        if ended:
-            self._batch.leave(ended)
-        self._controls = self._arranged(self._batch)
+        if any(key is not None and key not in self._places for key in self._batch.slots):
+            self._settle_pending()
+            self._batch.leave([key for key in self._batch.slots if key is not None and key not in self._places])
+            self._controls = self._arranged(self._batch)
 
     def _placed(self, batch: Batch) -> tuple[list[Place | None], list[Place | None]]:
         """The places and guide columns of a batch with their settings."""

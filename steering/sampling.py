@@ -43,7 +43,10 @@ def truncate(scores: Tensor, controls: Controls) -> tuple[Tensor, Tensor]:
     # where asking the device costs nothing, a partial sort does unless the distribution is very flat
     asking_is_free = scores.device.type == "cpu"
     for n_likeliest in (controls.n_likeliest, size) if asking_is_free else (size,):
-        ordered, token_ids = scores.topk(n_likeliest, dim=-1)
+        if n_likeliest == size:
+            ordered, token_ids = scores.sort(dim=-1, descending=True)
+        else:
+            ordered, token_ids = scores.topk(n_likeliest, dim=-1)
         last_kept = _last_kept(scores, ordered, controls)
         if n_likeliest == size or bool((ordered[:, -1:] < last_kept).all()):
             break

@@ -77,6 +77,12 @@ def test_every_path_gives_the_answers_of_the_plain_one(name: str, architecture: 
     check_same(answers(engine), plain)  # once more, from what is remembered and from the same memory
 
 
+def test_the_order_of_guides_does_not_matter_to_a_static_path(tiny_engine: Engines) -> None:
+    reordered = tiny_engine("llama", "weak", "lora-b", "lora-a", options=PATHS["static"])
+    plain = answers(tiny_engine("llama", *GUIDES))
+    check_same(answers(reordered), plain)
+
+
 def test_a_static_path_runs_the_shapes_that_would_be_recorded(tiny_engine: Engines) -> None:
     """Places, lengths and memory are those of a recorded step, or the tests of this path would test another."""
     engine = tiny_engine("llama", *GUIDES, options=PATHS["static"])
@@ -142,7 +148,8 @@ def test_on_a_gpu_every_path_gives_the_answers_of_the_cpu(
     path: StepPath, architecture: str, tiny_engine: Engines, tiny_folder: Folders
 ) -> None:
     root = tiny_folder(architecture)
-    specs = tuple(GuideSpec(Source(str(root / name)), dimension=name, unit=0.5) for name in GUIDES)
+    # a model of its own first: its outputs have to be put into the dimensions' order within the step
+    specs = tuple(GuideSpec(Source(str(root / name)), dimension=name, unit=0.5) for name in reversed(GUIDES))
     preset = Preset("tiny", Source(str(root / "base")), specs)
     options = EngineOptions(path=path, memory_fraction=SMALL)
     engine = load_engine(preset, device="cuda", dtype="float32", options=options)
