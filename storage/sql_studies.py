@@ -79,7 +79,9 @@ class SqlStudies:
     def studies(self) -> tuple[StudySummary, ...]:
         """Every study, newest first; see ``StudyRepository``."""
         is_regular = StudyItemRow.role == ItemRole.REGULAR.value
-        given = case((StudyItemRow.n_answered < StudyRow.overlap, StudyItemRow.n_answered), else_=StudyRow.overlap)
+        # a study without items has one row of the outer join, in which this is NULL
+        answered = func.coalesce(StudyItemRow.n_answered, 0)
+        given = case((answered < StudyRow.overlap, answered), else_=StudyRow.overlap)
         query = (
             select(
                 StudyRow.id,

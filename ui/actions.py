@@ -9,7 +9,7 @@ from functools import partial
 from models.answers import ComparisonRequest
 from steering.errors import InputError, NotFoundError, StorageError
 from steering.types import Choice, Message, Role, SamplingSettings, Side
-from storage.records import OVERALL, is_id
+from storage.records import OVERALL, ComparisonKind, is_id
 from storage.repository import Repository
 from ui import judging
 from ui.comparisons import Models, response
@@ -178,12 +178,14 @@ class SteerActions:
         """Bring a stored comparison back into the session, with the choices this browser's annotator made of it.
 
         Raises:
-            NotFoundError: there is no such comparison.
+            NotFoundError: there is no such comparison, or it belongs to a study.
             StorageError: the database cannot be read.
         """
         if not is_id(comparison_id):
             raise NotFoundError("It has no valid id.", hint="Check that the whole link was copied.")
         comparison = self._repository.get_comparison(comparison_id)
+        if comparison.kind is ComparisonKind.STUDY:
+            raise NotFoundError("It belongs to a study, which is judged blind.", hint="Open the Judge page.")
         try:  # making an annotator writes, and a database that can only be read still shows what it has
             annotator = self._repository.annotator(judging.known_by(self._secret, token))
             judged = self._repository.judgements_of(comparison.id, annotator.id)

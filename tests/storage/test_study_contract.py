@@ -145,6 +145,13 @@ def test_items_get_as_many_answers_as_wanted_and_the_fewest_come_first(stores: S
     assert (summary.n_items, summary.n_given, summary.n_wanted) == (4, 8, 8)
 
 
+def test_a_study_without_items_wants_and_has_no_answers(stores: Stores) -> None:
+    """The empty row of an outer join was once counted as one that had all it wanted."""
+    stores.studies.create_study("empty", some_settings())
+    (summary,) = stores.studies.studies()
+    assert (summary.n_items, summary.n_given, summary.n_wanted) == (0, 0, 0)
+
+
 def test_the_last_answer_wanted_is_not_given_to_two_people_at_once(stores: Stores, ada: str) -> None:
     study_id = an_open_study(stores.studies, 1, overlap=1)
     eve = stores.repository.annotator("hash of Eve's key").id

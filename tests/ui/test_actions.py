@@ -9,7 +9,7 @@ import pytest
 
 from steering.errors import InputError, NotFoundError, PromptError, StorageError
 from steering.types import Choice, FinishReason, Message, Role, Side
-from storage.records import OVERALL, Annotator, Comparison, Judgement, JudgementInput
+from storage.records import OVERALL, Annotator, Comparison, ComparisonKind, Judgement, JudgementInput
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
 from ui.actions import SteerActions, Stopped
@@ -412,6 +412,16 @@ def test_a_link_to_answers_of_other_models_says_so(
 def test_a_link_that_leads_nowhere_is_told(actions: SteerActions, bad_id: str) -> None:
     with pytest.raises(NotFoundError):
         actions.restore(ME, TOKEN, bad_id)
+
+
+def test_a_link_does_not_open_what_is_judged_blind(
+    actions: SteerActions, repository: FailingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_to_end(actions)
+    blind = replace(repository.get_comparison(id_of(result)), kind=ComparisonKind.STUDY)
+    monkeypatch.setattr(repository, "get_comparison", lambda comparison_id: blind)
+    with pytest.raises(NotFoundError, match="judged blind"):
+        actions.restore(ME, TOKEN, id_of(result))
 
 
 def test_sessions_do_not_see_each_other(actions: SteerActions, repository: FailingRepository) -> None:
