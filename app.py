@@ -48,6 +48,7 @@ def serve(settings: Settings) -> None:
 
     from storage.database import open_database
     from storage.sql_repository import SqlRepository
+    from storage.sql_results import SqlResults
     from storage.sql_studies import SqlStudies
 
     with open_database(settings.database_url) as database:
@@ -60,7 +61,7 @@ def serve(settings: Settings) -> None:
 
         engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=engine_options(settings))
         answering = engine if spaces is None else on_zero_gpu(spaces, engine, settings.time_limit)
-        launch_page(answering, SqlRepository(database), settings, SqlStudies(database))
+        launch_page(answering, SqlRepository(database), settings, SqlStudies(database), SqlResults(database))
 
 
 if __name__ == "__main__":

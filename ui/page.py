@@ -10,15 +10,18 @@ from gradio.components import Navbar
 
 from steering.errors import SettingsError
 from storage.repository import Repository
-from storage.study_repository import StudyRepository
+from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording, wording_judge
 from ui.actions import SteerActions
 from ui.components import markup
 from ui.components.steer import build_steer, model_line
+from ui.components.view import SteerView
 from ui.events import connect, most_runs
 from ui.handlers import SteerHandlers
 from ui.judge.actions import JudgeActions
 from ui.judge.events import add_judge_page
+from ui.results.actions import ResultsActions
+from ui.results.events import add_results_page, connect_blend_link
 from ui.runs import SteerEngine
 from ui.settings import Settings
 from ui.theme import build_theme, head, style_sheet
@@ -26,21 +29,29 @@ from ui.theme import build_theme, head, style_sheet
 POLL_SECONDS = 0.2
 MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of any size from anybody
 HANDLER_THREADS = 40  # for everything but runs; as many as Gradio has of itself
+KEEP_EXPORTS = (600, 3600)  # seconds: how often to look for old ones, and how old they get
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 
 logger = logging.getLogger(__name__)
 
 
 def build_page(
-    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+    engine: SteerEngine,
+    repository: Repository,
+    settings: Settings,
+    studies: StudyRepository | None = None,
+    results: ResultsRepository | None = None,
 ) -> gr.Blocks:
-    """Lay the pages out and bind their events; without ``studies`` there is no Judge page.
+    """Lay the pages out and bind their events.
+
+    Without ``studies`` there is no Judge page, and without ``results`` and those no Results page.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
     """
     actions = SteerActions(engine, repository, settings)
-    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
+    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP_EXPORTS) as blocks:
         line = model_line(actions)
         if studies is not None:
             Navbar(main_page_name=wording_judge.STEER_PAGE)
@@ -51,20 +62,28 @@ def build_page(
         )
         page = build_steer(actions, live=settings.preset == LIVE_PRESET)
         connect(page, SteerHandlers(page, actions), blocks)
+        connect_blend_link(blocks, page, SteerView(page, actions))
     if studies is not None:
         add_judge_page(blocks, JudgeActions(repository, studies, settings.home))
+        if results is not None:
+            is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
+            add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
     return blocks
 
 
 def open_page(
-    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+    engine: SteerEngine,
+    repository: Repository,
+    settings: Settings,
+    studies: StudyRepository | None = None,
+    results: ResultsRepository | None = None,
 ) -> gr.Blocks:
     """Serve the page and return at once; ``close()`` of what is returned ends it.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = build_page(engine, repository, settings, studies)
+    blocks = build_page(engine, repository, settings, studies, results)
     n_runs = most_runs(settings)
     blocks.queue(max_size=n_runs)
     try:
@@ -97,14 +116,18 @@ def open_page(
 
 
 def launch_page(
-    engine: SteerEngine, repository: Repository, settings: Settings, studies: StudyRepository | None = None
+    engine: SteerEngine,
+    repository: Repository,
+    settings: Settings,
+    studies: StudyRepository | None = None,
+    results: ResultsRepository | None = None,
 ) -> None:
     """Serve the page until interrupted.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = open_page(engine, repository, settings, studies)
+    blocks = open_page(engine, repository, settings, studies, results)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
         while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C

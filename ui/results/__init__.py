@@ -1,0 +1,1 @@
+"""The Results page: what the judgements of a study say."""

@@ -1,0 +1,242 @@
+"""The Results page's handlers: read components, call one action, return updates by component."""
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ui import wording_results as wording
+from ui.components import markup
+from ui.components.results import PartView, ResultsPage
+from ui.components.view import SteerView, Updates
+from ui.handlers import own_session, words_for
+from ui.results.actions import Findings, Query, ResultsActions, blend_from, blend_link, plan_of, query_of
+from ui.results.parts import OF_A_DIMENSION, OF_ANNOTATORS, Drawn, Part, draw
+from ui.wording import title_of
+
+Handler = Callable[..., Updates]
+N_FILTERS = 5
+
+
+def told_on_page(handler: Handler) -> Handler:
+    """Show an error as a message; what was shown before stays where it is."""
+
+    @functools.wraps(handler)
+    def guarded(self: "ResultsHandlers", *args: Any) -> Updates:
+        try:
+            return handler(self, *args)
+        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+            return {self.page.message: markup.message(words_for(error))}
+
+    return guarded
+
+
+class ResultsHandlers:
+    """One method per event; bound to the components in `ui.results.events`."""
+
+    def __init__(self, page: ResultsPage, actions: ResultsActions) -> None:
+        self.page = page
+        self.actions = actions
+
+    @told_on_page
+    def opened(self, request: gr.Request) -> Updates:
+        """The page was opened: offer the studies, and show the newest that was judged or the one the address names."""
+        own_session(request)
+        studies = self.actions.studies()
+        if not studies:
+            return {self.page.message: markup.status(wording.NO_STUDIES)}
+        asked = request.query_params.get("study")
+        ids = [study.id for study in studies]
+        judged = next((study.id for study in studies if study.n_given), ids[0])
+        picked = asked if asked in ids else judged
+        lines: list[tuple[str, str | None]] = [
+            (wording.STUDY_LINE.format(name=study.name, given=study.n_given, wanted=study.n_wanted), study.id)
+            for study in studies
+        ]
+        updates: Updates = {
+            self.page.filters.study: gr.update(choices=[*lines, (wording.ALL_STUDIES, "")], value=picked)
+        }
+        return updates | self._picked(picked)
+
+    @told_on_page
+    def pick(self, request: gr.Request, study_id: object) -> Updates:
+        """Another study was picked: it is shown whole."""
+        own_session(request)
+        return self._picked(study_id)
+
+    @told_on_page
+    def show(self, request: gr.Request, *filters: Any) -> Updates:
+        """A filter was set."""
+        own_session(request)
+        dimension, want_of = filters[N_FILTERS:]
+        return self._shown(_query(filters), dimension, want_of)
+
+    @told_on_page
+    def show_dimension(self, request: gr.Request, *filters: Any) -> Updates:
+        """Another dimension was picked."""
+        own_session(request)
+        findings = self.actions.find(_query(filters))
+        dimension = _among(filters[N_FILTERS], findings)
+        return self._parts(OF_A_DIMENSION, findings, dimension) | {self.page.message: ""}
+
+    @told_on_page
+    def show_want(self, request: gr.Request, *filters: Any) -> Updates:
+        """What people want was asked of another dimension, or of all."""
+        own_session(request)
+        findings = self.actions.find(_query(filters))
+        return self._want(findings, filters[N_FILTERS + 1]) | {self.page.message: ""}
+
+    def csv_of(self, part: Part) -> Callable[..., Updates]:
+        """The handler that hands one part's table to the browser; Gradio finds the request in a plain function only."""
+
+        def csv(request: gr.Request, *filters: Any) -> Updates:
+            own_session(request)
+            findings = self.actions.find(_query(filters))
+            wanted = filters[N_FILTERS + 1] if part is Part.WANT else filters[N_FILTERS]
+            table = draw(part, findings, _asked(part, wanted, findings)).table
+            return {self.page.sent: table.to_csv() if table else ""}
+
+        return csv
+
+    def export(self, request: gr.Request, format_: str, file_kind: str, percent: float, *filters: Any) -> Updates:
+        """The file is asked for; it is offered when it is there."""
+        controls = self.page.export
+        try:
+            own_session(request)
+            query = _query(filters)
+            plan = plan_of(format_, file_kind, percent, query)
+            export = self.actions.export(query, plan, Path(controls.file.GRADIO_CACHE))
+        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+            return {controls.note: markup.message(words_for(error)), controls.file: gr.update(visible=False)}
+        told = export.manifest
+        left_out = ", ".join(f"{reason} {count}" for reason, count in told.left_out.items()) or wording.NOTHING_LEFT_OUT
+        rows, used, count = sum(told.n_rows.values()), told.n_used, told.n_judgements
+        words = wording.EXPORTED.format(rows=rows, used=used, count=count, left_out=left_out)
+        label = wording.DOWNLOAD.format(name=export.path.name)
+        return {
+            controls.note: markup.status(words),
+            controls.file: gr.update(value=str(export.path), label=label, visible=True),
+        }
+
+    def _picked(self, study_id: object) -> Updates:
+        filters = self.page.filters
+        query = query_of(study_id, (None, None), None, 0)
+        groups = [(name or wording.NO_GROUP, _keyed(name)) for name in self.actions.groups(str(study_id or ""))]
+        return self._shown(query, None, None) | {
+            filters.group: gr.update(choices=[(wording.ALL_GROUPS, ""), *groups], value=""),
+            filters.since: "",
+            filters.until: "",
+            filters.reliability: 0,
+        }
+
+    def _shown(self, query: Query, dimension: object, want_of: object) -> Updates:
+        findings = self.actions.find(query)
+        is_empty = not findings.counts.n_judgements
+        updates: Updates = {
+            self.page.message: markup.status(wording.NO_JUDGEMENTS) if is_empty else "",
+            self.page.counts: _counted(findings),
+        }
+        if is_empty:
+            hidden: list[Any] = [view.whole for view in self.page.parts.values()]
+            hidden += [self.page.dimension, self.page.want_of, self.page.open_in_steer]
+            return updates | {component: gr.update(visible=False) for component in hidden}
+        picked = _among(dimension, findings)
+        wanted = want_of if want_of in findings.dimensions else ""
+        names = [(title_of(name), name) for name in findings.dimensions]
+        several = len(names) > 1
+        updates |= {
+            self.page.dimension: gr.update(choices=names, value=picked, visible=several),
+            self.page.want_of: gr.update(choices=[(wording.TOGETHER, ""), *names], value=wanted, visible=several),
+        }
+        updates |= self._parts(OF_A_DIMENSION, findings, picked) | self._parts(OF_ANNOTATORS, findings, None)
+        return updates | self._want(findings, wanted)
+
+    def _want(self, findings: Findings, wanted: object) -> Updates:
+        dimension = _asked(Part.WANT, wanted, findings)
+        found = findings.dimension(dimension).preference if dimension else findings.together()
+        link = blend_link(found)
+        button = gr.update(link=link, visible=True) if link else gr.update(visible=False)
+        return self._parts((Part.WANT,), findings, dimension) | {self.page.open_in_steer: button}
+
+    def _parts(self, parts: Iterable[Part], findings: Findings, dimension: str | None) -> Updates:
+        updates: Updates = {}
+        for part in parts:
+            updates |= _drawn(self.page.parts[part], draw(part, findings, dimension))
+        return updates
+
+
+def blend_from_link(view: SteerView) -> Callable[..., Updates]:
+    """The Steer page's handler that sets the sliders when a link names a blend."""
+
+    def opened(request: gr.Request) -> Updates:
+        message = view.page.ask.message
+        if (text := request.query_params.get("blend")) is None:
+            return {message: gr.skip()}
+        try:
+            own_session(request)
+            weights = blend_from(text)
+        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+            return {message: markup.message(words_for(error))}
+        strangers = [name for name in weights if name not in view.page.blend.sliders]
+        words = wording.UNKNOWN_GUIDES.format(names=", ".join(strangers)) if strangers else wording.BLEND_OPENED
+        return view.blend(weights) | {message: markup.status(words)}
+
+    return opened
+
+
+def _query(filters: tuple[Any, ...]) -> Query:
+    study_id, since, until, group, percent = filters[:N_FILTERS]
+    return query_of(study_id, (since, until), _unkeyed(group), percent)
+
+
+def _keyed(group: str) -> str:
+    """A group as a value of the list, in which nothing stands for all."""
+    return f"={group}"
+
+
+def _unkeyed(value: object) -> object:
+    return value[1:] if isinstance(value, str) and value else None
+
+
+def _among(dimension: object, findings: Findings) -> str | None:
+    names = findings.dimensions
+    return str(dimension) if dimension in names else next(iter(names), None)
+
+
+def _asked(part: Part, wanted: object, findings: Findings) -> str | None:
+    if part is Part.WANT:
+        only = len(findings.dimensions) == 1
+        return str(wanted) if wanted in findings.dimensions else findings.dimensions[0] if only else None
+    return _among(wanted, findings)
+
+
+def _counted(findings: Findings) -> str:
+    counts = findings.counts
+    words = wording.COUNTS.format(
+        judgements=counts.n_judgements,
+        comparisons=counts.n_comparisons,
+        annotators=counts.n_annotators,
+        gold=counts.n_gold,
+        repeats=counts.n_repeats,
+        decided=counts.n_decided,
+        ties=counts.n_ties,
+        bad=counts.n_both_bad,
+        skips=counts.n_skips,
+    )
+    told = [words, wording.INTERVALS] if counts.n_judgements else []
+    if findings.n_left_out:
+        told.append(wording.LEFT_OUT.format(count=findings.n_left_out))
+    return markup.status(" ".join(told)) if told else ""
+
+
+def _drawn(view: PartView, drawn: Drawn) -> Updates:
+    updates: Updates = {view.whole: gr.update(visible=True), view.note: markup.note(drawn.note)}
+    if view.plot is not None:
+        updates[view.plot] = gr.update(value=drawn.figure, visible=drawn.figure is not None)
+    table = drawn.table
+    updates[view.data] = gr.update(visible=table is not None)
+    if table is not None:
+        updates[view.table] = {"headers": list(table.headers), "data": table.rows}
+    return updates
