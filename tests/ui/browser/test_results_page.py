@@ -1,0 +1,99 @@
+"""The Results page in a real browser: hostile names run nothing, data come down, and a blend opens in Steer."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from storage.database import open_database
+from storage.records_pairs import NamedBlend
+from storage.sql_repository import SqlRepository
+from storage.sql_results import SqlResults
+from storage.sql_studies import SqlStudies
+from tests.storage.judged import plane
+from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
+from tests.ui.fakes import ScriptedEngine
+from tests.ui.results.simulated import a_judged_study
+from tests.ui.test_page import free_port
+from ui import wording_results as wording
+from ui.page import open_page
+from ui.settings import Settings
+
+RUNS = "window.__pwned = 1"
+HOSTILE = f'<img src=x onerror="{RUNS}">'
+LINKED = f'=<a href="javascript:{RUNS}">x</a>'
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, SqlRepository, SqlStudies]]:
+    settings = Settings(home=tmp_path, port=free_port())
+    with open_database(settings.database_url) as database:
+        repository, studies = SqlRepository(database), SqlStudies(database)
+        blocks = open_page(ScriptedEngine(), repository, settings, studies, SqlResults(database))
+        yield f"http://127.0.0.1:{settings.port}", repository, studies
+        blocks.close(verbose=False)
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    with ExitStack() as stack:
+        context = chromium.new_context(viewport=LAPTOP)  # type: ignore[arg-type]
+        stack.callback(context.close)
+        yield context.new_page()
+
+
+def test_a_hostile_name_runs_nothing_in_plots_hovers_and_tables(page: Page, site: Any) -> None:
+    url, repository, studies = site
+    blends = [*plane(0.0, 1.0, 2.0)[1:], NamedBlend(LINKED, {})]
+    a_judged_study(repository, studies, names=("Ada", "Bob", HOSTILE), blends=blends)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{url}/results")
+    expect(page.locator("#results-wins .js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE_MS)
+    page.locator("#results-annotators button.label-wrap").click()
+    expect(page.locator("#results-annotators")).to_contain_text("onerror")
+    page.locator("#results-wins .js-plotly-plot .ytick", has_text="=<a").first.wait_for(timeout=PATIENCE_MS)
+    dots = page.locator("#results-wins .scatterlayer .point")
+    for place in range(dots.count()):
+        dots.nth(place).hover(force=True)
+        page.wait_for_timeout(60)
+    assert page.locator(".results-part .js-plotly-plot a[*|href^=javascript]").count() == 0
+    assert page.locator(".results-part img[src=x]").count() == 0
+    assert page.evaluate("window.__pwned") is None
+    assert complaints == []
+
+
+def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(page: Page, site: Any) -> None:
+    url, repository, studies = site
+    a_judged_study(repository, studies)
+    page.goto(f"{url}/results")
+    expect(page.locator("#results-open")).to_be_visible(timeout=PATIENCE_MS)
+    page.locator("#results-wins button.label-wrap").click()
+    with page.expect_download() as table:
+        page.locator("#results-wins-csv").click()
+    assert "helpfulness=1" in table.value.path().read_text(encoding="utf-8-sig")
+    page.locator("#results-prepare").click()
+    with page.expect_download() as export:
+        page.locator("#results-download").click()
+    assert export.value.suggested_filename.endswith(".zip")
+    page.get_by_text(wording.OPEN_IN_STEER).click()
+    expect(page.get_by_text(wording.BLEND_OPENED)).to_be_visible(timeout=PATIENCE_MS)
+    weights = page.locator("input[type=range][aria-label*=Helpfulness]")
+    # People prefer 1; what 120 judgements make of it is within half of that.
+    assert abs(float(weights.input_value()) - 1) < 0.5
+
+
+@pytest.mark.parametrize("n_items", [0, 1])
+def test_with_no_or_one_item_the_page_says_what_is_missing(page: Page, site: Any, n_items: int) -> None:
+    url, repository, studies = site
+    if n_items:
+        a_judged_study(repository, studies, n_items=2, names=("Ada",))
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.goto(f"{url}/results")
+    words = wording.NO_STUDIES if not n_items else "At least 2 annotators are needed; there are 1."
+    expect(page.get_by_text(words).first).to_be_visible(timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
