@@ -69,12 +69,16 @@ def judgement_outputs(page: SteerPage) -> list[Any]:
 def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
     """Run, Stop, examples, and everything that runs again by itself while the page is live."""
     ask, blend, sampling = page.ask, page.blend, page.sampling
-    asked = [ask.message, page.status, ask.stop, blend.preset]
+    buttons = [pane.carry_on for pane in page.panes.values()]
+    closed = [*page.judgement.rows.values(), *buttons, page.judgement.comparison_id]
+    asked = [ask.message, page.status, ask.stop, blend.preset, *closed]
+    settle: dict[str, Any] = {"fn": handlers.settle, "inputs": page.view, "outputs": outputs, **AT_ONCE}
     follow: dict[str, Any] = {"fn": handlers.follow, "inputs": [blend.live, *page.form], "outputs": asked, **AT_ONCE}
     run: dict[str, Any] = {
         "fn": handlers.run,
         "inputs": page.view,
-        "outputs": outputs,
+        # Gradio makes every other output anew at each report, which cost more than writing the answers
+        "outputs": page.streamed,
         "show_progress": "hidden",
         "trigger_mode": "multiple",
         "concurrency_id": MODEL_CONCURRENCY_ID,
@@ -84,9 +88,9 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
     # While one such run is in the queue the next waits in the browser, so a moving slider does not fill the queue.
     run_live = run | {"trigger_mode": "always_last"}
     pressed = [ask.run.click, ask.prompt.submit, sampling.seed.submit]
-    gr.on(pressed, handlers.ask, page.form, asked, **AT_ONCE).then(**run)
+    gr.on(pressed, handlers.ask, page.form, asked, **AT_ONCE).then(**run).then(**settle)
     moving = [*blend.sliders.values(), sampling.temperature, sampling.top_p, sampling.min_p, sampling.max_new_tokens]
-    gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run_live)
+    gr.on([slider.input for slider in moving], trigger_mode="always_last", **follow).then(**run_live).then(**settle)
     sliders = list(blend.sliders.values())
     changes = [
         blend.preset.input(handlers.start_from, blend.preset, blend_outputs(page), **AT_ONCE),
@@ -95,7 +99,7 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -
         *(example.click(None, None, ask.prompt, js=_says(example.value)) for example in ask.examples),
     ]
     for change in changes:
-        change.then(**follow).then(**run_live)
+        change.then(**follow).then(**run_live).then(**settle)
     ask.stop.click(handlers.stop, None, [ask.message, page.status, ask.stop], **AT_ONCE)
 
 

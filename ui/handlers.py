@@ -70,12 +70,7 @@ class SteerHandlers:
     def ask(self, request: gr.Request, *values: Any) -> Updates:
         """Run was pressed."""
         self.actions.ask(own_session(request), self._form(values))
-        waiting = markup.status(wording.WAITING)
-        return {
-            self.page.ask.message: "",
-            self.page.status: waiting,
-            self.page.ask.stop: gr.update(interactive=True),
-        }
+        return self.view.asked()
 
     @told_on_page
     def follow(self, request: gr.Request, live: bool, *values: Any) -> Updates:
@@ -87,21 +82,31 @@ class SteerHandlers:
         if not (form.prompt or "").strip():
             return updates | {self.page.status: markup.status(wording.NEEDS_PROMPT)}
         is_new = self.actions.follow(own_session(request), form)
-        return updates | (
-            {self.page.ask.message: "", self.page.ask.stop: gr.update(interactive=True)} if is_new else {}
-        )
+        return updates | (self.view.asked() if is_new else {})
 
-    def run(self, request: gr.Request, colour: str, show_table: bool) -> Iterator[Updates]:
-        """Stream the newest request's answers."""
+    def run(self, request: gr.Request, colour: str, show_table: bool) -> Iterator[list[Any]]:
+        """Stream the newest request's answers, as values of ``page.streamed``; :meth:`settle` draws the rest."""
         session = self.actions.sessions.get(session_id := own_session(request))
         at_start = TokenView(colour or "", show_table)
-        yield self._nothing()  # Gradio empties every output of a generator that ends without a word
+        yield self._streamed({})  # Gradio empties every output of a generator that ends without a word
         try:
             for report in self.actions.run(session_id):
-                yield self.view.report(report, session, session.view or at_start)
+                yield self._streamed(self.view.report(report, session, session.view or at_start))
         except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
             told = {self.page.ask.message: markup.message(words_for(error))}
-            yield self.view.settled(session, session.view or at_start) | told
+            yield self._streamed(self.view.settled(session, session.view or at_start) | told)
+
+    def settle(self, request: gr.Request, colour: str, show_table: bool) -> Updates:
+        """A run has ended: draw all that it did not stream, unless another one is on its way."""
+        session = self.actions.sessions.get(own_session(request))
+        with session.lock:
+            if session.running is not None or session.waiting is not None:
+                return self._nothing()
+            updates = self.view.settled(session, session.view or TokenView(colour or "", show_table))
+            return {part: update for part, update in updates.items() if part not in self.page.streamed}
+
+    def _streamed(self, updates: Updates) -> list[Any]:
+        return [updates.get(part, gr.skip()) for part in self.page.streamed]
 
     @told_on_page
     def stop(self, request: gr.Request) -> Updates:

@@ -21,27 +21,48 @@ def a_request() -> gr.Request:
 
 
 def test_colours_and_tables_switched_during_a_run_are_shown_at_its_end(handlers: SteerHandlers) -> None:
-    tokens = handlers.page.tokens
+    page = handlers.page
+    tokens = page.tokens
     handlers.actions.ask(ME, FORM)
     run = handlers.run(a_request(), "", False)
     next(run)
-    assert "Writing" in next(run)[handlers.page.status]
+    assert "Writing" in next(run)[page.streamed.index(page.status)]
     handlers.show_tokens(a_request(), "helpfulness", True)
-    last = list(run)[-1]
+    list(run)
+    last = handlers.settle(a_request(), "helpfulness", True)
     assert last[tokens.legend]["visible"]
     assert all(last[table]["visible"] for table in tokens.tables.values())
     handlers.actions.ask(ME, FORM)
     run = handlers.run(a_request(), "helpfulness", True)
     handlers.show_tokens(a_request(), "", False)
-    last = list(run)[-1]
+    list(run)
+    last = handlers.settle(a_request(), "", False)
     assert not last[tokens.legend]["visible"]
     assert not any(last[table]["visible"] for table in tokens.tables.values())
 
 
 def test_a_run_shows_the_tokens_as_the_page_has_them_where_nothing_was_switched(handlers: SteerHandlers) -> None:
     handlers.actions.ask(ME, FORM)
-    last = list(handlers.run(a_request(), "helpfulness", True))[-1]
-    assert last[handlers.page.tokens.legend]["visible"]
+    list(handlers.run(a_request(), "helpfulness", True))
+    assert handlers.settle(a_request(), "helpfulness", True)[handlers.page.tokens.legend]["visible"]
+
+
+def test_a_run_streams_values_alone_and_what_it_streams_is_not_drawn_again(handlers: SteerHandlers) -> None:
+    """Gradio makes a component anew for every update that is no plain value; 50 of them outweighed the answers."""
+    handlers.actions.ask(ME, FORM)
+    _first, *reports = handlers.run(a_request(), "", False)
+    assert len(reports) >= 2
+    for report in reports:
+        assert len(report) == len(handlers.page.streamed) < 10
+        assert not any(isinstance(value, dict) for value in report[1:])
+    assert not set(handlers.settle(a_request(), "", False)) & set(handlers.page.streamed)
+
+
+def test_a_run_that_ended_draws_nothing_over_the_one_that_took_its_place(handlers: SteerHandlers) -> None:
+    handlers.actions.ask(ME, FORM)
+    list(handlers.run(a_request(), "", False))
+    handlers.actions.ask(ME, FORM)
+    assert list(handlers.settle(a_request(), "", False)) == [handlers.page.status]
 
 
 @pytest.mark.parametrize(

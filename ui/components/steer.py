@@ -56,6 +56,12 @@ class SteerPage:
         return [self.ask.prompt, *self.blend.sliders.values(), *self.sampling.inputs, *unseen]
 
     @property
+    def streamed(self) -> list[gr.components.Component]:
+        """What changes while answers are written; everything else is drawn before or after."""
+        panes = [part for pane in self.panes.values() for part in (pane.answer, pane.metrics)]
+        return [self.ask.message, self.status, self.judgement.comparison_id, *panes]
+
+    @property
     def view(self) -> list[gr.components.Component]:
         """How the tokens are to be shown."""
         return [self.tokens.colour, self.tokens.show_table]

@@ -33,7 +33,7 @@ class SteerView:
             case Queued(has_moved=False):
                 return {self.page.status: gr.skip()}
             case Queued(position):
-                return self._closed(wording.waiting(position)) | {self.page.ask.stop: gr.update(interactive=True)}
+                return {self.page.status: markup.status(wording.waiting(position))}
             case Result(comparison=None):
                 return self.writing(report)
             case Withdrawn(timed_out):
@@ -46,12 +46,17 @@ class SteerView:
 
     def writing(self, result: Result) -> Updates:
         """Both answers while they grow: plain text and the numbers known so far."""
-        updates = self._closed(wording.WRITING)
+        updates: Updates = {self.page.status: markup.status(wording.WRITING), self.page.judgement.comparison_id: ""}
         for side, response in _sides(result):
             pane = self.page.panes[side]
             updates[pane.answer] = markup.plain_answer(response)
             updates[pane.metrics] = markup.metrics(response, self._dimensions)
-        return updates | {self.page.ask.stop: gr.update(interactive=True), self.page.ask.message: ""}
+        return updates | {self.page.ask.message: ""}
+
+    def asked(self) -> Updates:
+        """A run was asked for: it can be stopped, and what is shown cannot be judged any more."""
+        stop = {self.page.ask.stop: gr.update(interactive=True)}
+        return self._closed(wording.WAITING) | stop | {self.page.ask.message: ""}
 
     def _closed(self, status: str) -> Updates:
         """What cannot be used while there are no finished answers."""
