@@ -36,7 +36,7 @@ def connect(page: SteerPage, handlers: SteerHandlers, blocks: gr.Blocks) -> None
     outputs = everything(page)
     blocks.load(handlers.opened, page.browser_token, outputs, **AT_ONCE)
     blocks.unload(handlers.closed)
-    connect_runs(page, handlers, outputs)
+    connect_runs(page, handlers)
     connect_exponents(page, handlers)
     connect_judgement(page, handlers)
     connect_conversation(page, handlers, outputs)
@@ -66,13 +66,15 @@ def judgement_outputs(page: SteerPage) -> list[Any]:
     return [*saving, page.session.log, page.session.accordion]
 
 
-def connect_runs(page: SteerPage, handlers: SteerHandlers, outputs: list[Any]) -> None:
+def connect_runs(page: SteerPage, handlers: SteerHandlers) -> None:
     """Run, Stop, examples, and everything that runs again by itself while the page is live."""
     ask, blend, sampling = page.ask, page.blend, page.sampling
     buttons = [pane.carry_on for pane in page.panes.values()]
     closed = [*page.judgement.rows.values(), *buttons, page.judgement.comparison_id]
     asked = [ask.message, page.status, ask.stop, blend.preset, *closed]
-    settle: dict[str, Any] = {"fn": handlers.settle, "inputs": page.view, "outputs": outputs, **AT_ONCE}
+    rest = [ask.stop, page.difference, *buttons, page.tokens.legend, *page.tokens.tables.values()]
+    rest += [*judgement_outputs(page), *page.judgement.rows.values(), page.status]
+    settle: dict[str, Any] = {"fn": handlers.settle, "inputs": page.view, "outputs": rest, **AT_ONCE}
     follow: dict[str, Any] = {"fn": handlers.follow, "inputs": [blend.live, *page.form], "outputs": asked, **AT_ONCE}
     run: dict[str, Any] = {
         "fn": handlers.run,
