@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # A caller that waits is woken this often, so that it notices a stop, or that nobody reads it any more.
 HEARTBEAT_SECONDS = 0.5
 CLOSING_SECONDS = 30.0
+# The thread waits this long for more work: each new one would take its memory from another part of the heap.
+LINGER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Engine:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        self._arrived = threading.Event()
 
     def exponents(self, blend: Blend) -> dict[str, float]:
         """Return weight × unit of every guide by dimension.
@@ -162,12 +165,18 @@ class Engine:
                 self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
+        self._arrived.set()
 
     def _work(self) -> None:
         while True:
             self._turn()
+            if not (self._scheduler.is_idle or self._is_closing):
+                continue
+            self._arrived.clear()
+            if self._scheduler.is_idle and not self._is_closing:
+                self._arrived.wait(LINGER_SECONDS)
             with self._starting:
-                if self._scheduler.is_idle or self._is_closing:
+                if self._is_closing or (self._scheduler.is_idle and not self._arrived.is_set()):
                     self._thread = None
                     atexit.unregister(self.close)
                     return
@@ -177,6 +186,7 @@ class Engine:
         with self._starting:
             self._is_closing = True
             thread = self._thread
+        self._arrived.set()
         if thread is not None:
             thread.join(timeout=CLOSING_SECONDS)
 
