@@ -23,7 +23,10 @@ MAY_IMPORT = {
     "app": {"ui", "models", "storage", "steering"},
 }
 # The only third-party packages of a room, and packages that have a home elsewhere.
-ONLY_PACKAGES = {"steering": {"torch"}, "storage": {"sqlalchemy", "alembic", "numpy", "choix", "krippendorff", "pyarrow"}}
+ONLY_PACKAGES = {
+    "steering": {"torch"},
+    "storage": {"sqlalchemy", "alembic", "numpy", "choix", "krippendorff", "pyarrow"},
+}
 HOMES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
