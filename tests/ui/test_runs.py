@@ -137,7 +137,13 @@ def test_answers_ended_by_the_time_limit_are_kept_and_marked(
 def status_of(handlers: SteerHandlers) -> str:
     """What the status line says at the end of a run of FORM."""
     handlers.actions.ask(ME, FORM)
-    return str(list(handlers.run(a_request(), "", False))[-1][handlers.page.status])
+    return str(streamed(handlers)[-1][handlers.page.status])
+
+
+def streamed(handlers: SteerHandlers) -> list[dict[object, object]]:
+    """Every report of a run, by component."""
+    reports = handlers.run(a_request(), "", False)
+    return [dict(zip(handlers.page.streamed, report, strict=True)) for report in reports]
 
 
 def test_the_status_line_tells_the_place_the_time_limit_and_the_end(handlers: SteerHandlers) -> None:
@@ -145,7 +151,7 @@ def test_the_status_line_tells_the_place_the_time_limit_and_the_end(handlers: St
     assert isinstance(engine, ScriptedEngine)
     engine.positions = (4, 4, 1, 0)
     handlers.actions.ask(ME, FORM)
-    told = [update[handlers.page.status] for update in handlers.run(a_request(), "", False)]
+    told = [report[handlers.page.status] for report in streamed(handlers)]
     words = [str(status) for status in told if isinstance(status, str)]
     expected = ["Waiting: 3 before you.", wording.NEXT_IN_LINE, wording.WAITING, wording.WRITING, wording.FINISHED]
     assert len(words) == len(expected)
@@ -162,16 +168,18 @@ def test_the_judgement_is_closed_while_a_new_run_waits_and_opens_again_when_it_i
     assert isinstance(engine, ScriptedEngine)
     run_to_end(handlers.actions)
     engine.positions = (2,) * 100
+    page = handlers.page
+    row = page.judgement.rows[OVERALL]
     handlers.actions.ask(ME, FORM)
-    updates = handlers.run(a_request(), "", False)
-    next(updates)
-    row = handlers.page.judgement.rows[OVERALL]
-    assert not next(updates)[row]["interactive"]
-    assert wording.WITHDRAWN in handlers.stop(a_request())[handlers.page.status]
-    last = list(updates)[-1]
-    assert last[row]["interactive"]
-    assert wording.WITHDRAWN in last[handlers.page.status]
-    assert last[handlers.page.judgement.comparison_id]
+    assert not handlers.view.asked()[row]["interactive"]
+    reports = handlers.run(a_request(), "", False)
+    next(reports), next(reports)
+    assert row not in handlers.settle(a_request(), "", False)
+    assert wording.WITHDRAWN in handlers.stop(a_request())[page.status]
+    last = dict(zip(page.streamed, list(reports)[-1], strict=True))
+    assert wording.WITHDRAWN in last[page.status]
+    assert last[page.judgement.comparison_id]
+    assert handlers.settle(a_request(), "", False)[row]["interactive"]
 
 
 def test_a_refusal_is_told_in_the_engines_words_within_a_tenth_of_a_second_and_changes_nothing_typed(
@@ -184,10 +192,11 @@ def test_a_refusal_is_told_in_the_engines_words_within_a_tenth_of_a_second_and_c
     for _ in range(5):  # the fastest of five: others may be using the machine
         handlers.actions.ask(ME, FORM)
         started_at = time.perf_counter()
-        updates = list(handlers.run(a_request(), "", False))
+        reports = streamed(handlers)
         fastest = min(fastest, time.perf_counter() - started_at)
-        assert str(BUSY) in updates[-1][handlers.page.ask.message]
-        assert {component for update in updates for component in update} & set(handlers.page.form) == set()
+        assert str(BUSY) in reports[-1][handlers.page.ask.message]
+        drawn = {*handlers.page.streamed, *handlers.settle(a_request(), "", False)}
+        assert drawn & set(handlers.page.form) == set()
     assert fastest < 0.1
     engine.error = None
     assert wording.FINISHED in status_of(handlers)
