@@ -158,10 +158,13 @@ class RowLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros (never NaN: a masked position is still multiplied by 0) in the shape of the first write."""
-        shape = (self.rows.n_rows, key_states.shape[1], self.rows.capacity)
         self.hold(
-            key_states.new_zeros(*shape, key_states.shape[3]), value_states.new_zeros(*shape, value_states.shape[3])
+            key_states.new_zeros(self.shape_like(key_states)), value_states.new_zeros(self.shape_like(value_states))
         )
+
+    def shape_like(self, part: Tensor) -> tuple[int, int, int, int]:
+        """The shape of this layer's keys or values, with the heads of ``part`` (…, heads, …, head size)."""
+        return self.rows.n_rows, part.shape[1], self.rows.capacity, part.shape[3]
 
     def hold(self, keys: Tensor, values: Tensor) -> None:
         """Keep keys and values in these tensors from now on."""
@@ -251,10 +254,9 @@ class RowCache(Cache):
     def hold_like(self, other: "RowCache", arena: Arena | None = None) -> None:
         """Take memory for keys and values shaped as ``other``'s rows, from ``arena`` if given, else fresh zeros."""
         for index, (layer, origin) in enumerate(zip(self.row_layers, other.row_layers, strict=True)):
-            parts = (origin.keys, origin.values)
-            shapes = [(self.rows.n_rows, part.shape[1], self.rows.capacity, part.shape[3]) for part in parts]
             if arena is None:
-                layer.hold(parts[0].new_zeros(shapes[0]), parts[1].new_zeros(shapes[1]))
+                layer.lazy_initialization(origin.keys, origin.values)
             else:
-                arena.reserve(len(self.row_layers), parts[0])
-                layer.hold(arena.take(index, 0, shapes[0]), arena.take(index, 1, shapes[1]))
+                arena.reserve(len(self.row_layers), origin.keys)
+                keys = arena.take(index, 0, layer.shape_like(origin.keys))
+                layer.hold(keys, arena.take(index, 1, layer.shape_like(origin.values)))

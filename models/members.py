@@ -70,6 +70,13 @@ class Group:
         cache.rows.grow(tokens.shape[1])
         return logits
 
+    def read(self, tokens: Tensor, cache: RowCache, owners: Owners, keep: Tensor | int) -> Tensor:
+        """Read T tokens per row like :meth:`forward`, and let the host's side of ``cache`` follow."""
+        cache.rows.look(tokens.shape[1])
+        logits = self.forward(tokens, cache, owners, keep)
+        cache.rows.count(tokens.shape[1])
+        return logits
+
 
 class Members:
     """The base model and all guides, by the groups that share a forward pass; the base's group comes first."""

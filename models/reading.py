@@ -141,10 +141,8 @@ class Part:
         rows = [[*prompt[start:end], *[0] * (end - max(start, len(prompt)))] for prompt in self.prompts]
         device = self.group.model.device
         ends = sorted({len(prompt) - 1 - start for prompt in self.prompts if start < len(prompt) <= end}) or [0]
-        self.cache.rows.look(end - start)
         keep = torch.tensor(ends, device=device)
-        logits = self.group.forward(torch.tensor(rows, device=device), self.cache, self.owners, keep)
-        self.cache.rows.count(end - start)
+        logits = self.group.read(torch.tensor(rows, device=device), self.cache, self.owners, keep)
         self.n_read = end
         for row, prompt in enumerate(self.prompts):
             if start < len(prompt) <= end:
@@ -186,10 +184,8 @@ class _Scorer:
         if end < len(self._tokens) or len(own) > 1:
             # the last token of all has nothing after it to be scored
             read = own if end < len(self._tokens) else own[:-1]
-            self._cache.rows.look(len(read))
             tokens = read.expand(len(logits), -1)
-            following = self.group.forward(tokens, self._cache, self._owners, keep=len(read))
-            self._cache.rows.count(len(read))
+            following = self.group.read(tokens, self._cache, self._owners, keep=len(read))
             logits = torch.cat([logits, following], dim=1)
             self._next = following[:, -1:]
         logprobs = logits[:, : len(own), : self._size].float().log_softmax(dim=-1)

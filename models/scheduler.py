@@ -38,12 +38,12 @@ class Limits:
         cache_bytes: how much memory keys and values of the answers being decoded may take.
     """
 
-    max_slots: int = 64
-    max_waiting: int = 32
-    max_waiting_tokens: int = 262_144
-    time_limit_seconds: float = 300.0
-    chunk_tokens: int = 256
-    cache_bytes: int = 2**33
+    max_slots: int
+    max_waiting: int
+    max_waiting_tokens: int
+    time_limit_seconds: float
+    chunk_tokens: int
+    cache_bytes: int
 
 
 class Scheduler:

@@ -120,16 +120,13 @@ class Decoder:
             self._controls = self._arranged(self._batch)
         except Exception:
             # the next step releases what has no place
-            self._places = {key: place for key, place in self._places.items() if key not in slots}
-            self._ready = [step for step in self._ready if step.slot not in slots]
+            self._forget(keys)
             raise
 
     def leave(self, keys: Sequence[int]) -> None:
         """Release slots that have not ended; nothing more is reported of them."""
         self._settle_pending()
-        for key in keys:
-            self._places.pop(key, None)
-        self._ready = [step for step in self._ready if step.slot not in keys]
+        self._forget(keys)
         self._release_ended()
 
     def step(self) -> list[SlotStep]:
@@ -192,6 +189,11 @@ class Decoder:
             if reason:
                 del self._places[key]
         return steps
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        """Report nothing more of slots, which the batch still holds."""
+        self._places = {key: place for key, place in self._places.items() if key not in keys}
+        self._ready = [step for step in self._ready if step.slot not in keys]
 
     def _release_ended(self) -> None:
         """Make the batch hold the running slots and no others, and the controls theirs."""

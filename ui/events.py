@@ -44,12 +44,17 @@ def connect(page: SteerPage, handlers: SteerHandlers, blocks: gr.Blocks) -> None
 
 def everything(page: SteerPage) -> list[Any]:
     """Every component a drawing may change."""
-    ask, tokens, judgement = page.ask, page.tokens, page.judgement
-    panes = [part for pane in page.panes.values() for part in (pane.answer, pane.metrics, pane.carry_on)]
-    drawn: list[Any] = [ask.conversation, ask.n_before, ask.prompt, ask.stop, ask.message, page.status]
-    drawn += [page.difference, *panes]
-    drawn += [tokens.legend, *tokens.tables.values(), *judgement_outputs(page), *judgement.rows.values()]
-    return [*drawn, *blend_outputs(page), *page.sampling.inputs, judgement.comparison_id, page.browser_token]
+    ask = page.ask
+    shown = [ask.conversation, ask.n_before, ask.prompt, *page.streamed, *settled_outputs(page)]
+    return [*shown, *blend_outputs(page), *page.sampling.inputs, page.browser_token]
+
+
+def settled_outputs(page: SteerPage) -> list[Any]:
+    """What changes when a run has ended, besides what it streamed."""
+    tokens = page.tokens
+    buttons = [page.ask.stop, *(pane.carry_on for pane in page.panes.values())]
+    shown = [page.difference, tokens.legend, *tokens.tables.values()]
+    return [*buttons, *shown, *judgement_outputs(page), *page.judgement.rows.values()]
 
 
 def blend_outputs(page: SteerPage) -> list[Any]:
@@ -72,8 +77,7 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers) -> None:
     buttons = [pane.carry_on for pane in page.panes.values()]
     closed = [*page.judgement.rows.values(), *buttons, page.judgement.comparison_id]
     asked = [ask.message, page.status, ask.stop, blend.preset, *closed]
-    rest = [ask.stop, page.difference, *buttons, page.tokens.legend, *page.tokens.tables.values()]
-    rest += [*judgement_outputs(page), *page.judgement.rows.values(), page.status]
+    rest = [*settled_outputs(page), page.status]
     settle: dict[str, Any] = {"fn": handlers.settle, "inputs": page.view, "outputs": rest, **AT_ONCE}
     follow: dict[str, Any] = {"fn": handlers.follow, "inputs": [blend.live, *page.form], "outputs": asked, **AT_ONCE}
     run: dict[str, Any] = {

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from itertools import combinations
 
 from models.answers import ComparisonRequest, Progress
 from steering.errors import CapacityError, InputError, TillerError
-from steering.types import MAX_SEED, Blend, FinishReason, SamplingSettings
-from storage.records import Comparison, ComparisonKind, Generation, utc_now
+from steering.types import MAX_SEED, Blend, FinishReason
+from storage.records import Comparison, ComparisonKind, utc_now
 from storage.records_pairs import NamedBlend
 from storage.records_studies import Study, StudyItem, StudySettings, StudyState, StudySummary
 from storage.study_repository import MAX_PAGE, StudyRepository
+from storage.written import written_answer
 from ui.comparisons import Models
 from ui.runs import SteerEngine
 from ui.study_files import GoldPair, StudyPlan
@@ -225,7 +225,9 @@ def _items(study: Study, number: int, request: ComparisonRequest, last: Progress
 
 def _gold_item(study: Study, number: int, gold: GoldPair) -> StudyItem:
     right, wrong = (
-        _written(_id(study, number, f"gold {side}", 0), gold, text, study.created_at)
+        written_answer(
+            _id(study, number, f"gold {side}", 0), gold.prompt, text, source=WRITTEN, created_at=study.created_at
+        )
         for side, text in (("right", gold.right), ("wrong", gold.wrong))
     )
     comparison = Comparison(
@@ -238,26 +240,6 @@ def _gold_item(study: Study, number: int, gold: GoldPair) -> StudyItem:
     )
     blend = NamedBlend(WRITTEN)
     return StudyItem(_id(study, number, "gold", 0), study.id, comparison, blend, blend, gold.answers)
-
-
-def _written(id_: str, gold: GoldPair, text: str, at: datetime) -> Generation:
-    """An answer that no model wrote."""
-    return Generation(
-        id=id_,
-        messages=gold.prompt,
-        blend=Blend(),
-        exponents={},
-        sampling=SamplingSettings(),
-        base_id=WRITTEN,
-        base_revision="",
-        guides=(),
-        prompt_token_ids=(),
-        token_ids=(),
-        text=text,
-        finish_reason=FinishReason.EOS,
-        seconds=0.0,
-        created_at=at,
-    )
 
 
 def _id(study: Study, number: int, part: str, place: int) -> str:

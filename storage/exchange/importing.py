@@ -9,11 +9,11 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from steering.errors import InputError
-from steering.types import Blend, Choice, FinishReason, SamplingSettings
+from steering.types import Choice
 from storage.audit import Audit
 from storage.database import Database
 from storage.exchange.foreign import ForeignFile, ForeignPair, Refusal
-from storage.records import MAX_NAME_CHARS, Comparison, ComparisonKind, Generation, check_text, new_id, utc_now
+from storage.records import MAX_NAME_CHARS, Comparison, ComparisonKind, check_text, new_id, utc_now
 from storage.records_pairs import CanonicalSide, NamedBlend
 from storage.records_studies import Question, StudyItem, StudySettings, StudyState
 from storage.rows import generation_values
@@ -21,6 +21,7 @@ from storage.saving import insert_if_absent
 from storage.study_rows import item_values, prompts_json, settings_json
 from storage.study_tables import AssignmentRow, StudyItemRow, StudyRow
 from storage.tables import AnnotatorRow, ComparisonRow, GenerationRow, JudgementRow
+from storage.written import written_answer
 
 IMPORTED = "imported"
 """The key hash, name and group of the annotator, the base model and the blend of what was imported."""
@@ -115,22 +116,7 @@ def _item(study_id: str, pair: ForeignPair, now: datetime) -> StudyItem:
     """The item of a preference, its ids made from its content, so that the same one is known again."""
     responses = (pair.chosen, pair.rejected) if _chosen_is_a(pair) else (pair.rejected, pair.chosen)
     left, right = (
-        Generation(
-            id=_id(study_id, pair, side),
-            messages=pair.messages,
-            blend=Blend(),
-            exponents={},
-            sampling=SamplingSettings(),
-            base_id=IMPORTED,
-            base_revision="",
-            guides=(),
-            prompt_token_ids=(),
-            token_ids=(),
-            text=text,
-            finish_reason=FinishReason.EOS,
-            seconds=0.0,
-            created_at=now,
-        )
+        written_answer(_id(study_id, pair, side), pair.messages, text, source=IMPORTED, created_at=now)
         for side, text in zip("ab", responses, strict=True)
     )
     comparison = Comparison(
