@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ class GuideCard:
     """The facts in a guide's ``guide.json``; every one is optional, for adapters from the Hub have no card.
 
     ``unit`` is the exponent that weight 1 stands for (1.0 if absent). ``held_out_accuracy`` is a fraction of pairs.
+    ``parent_version`` and ``parent_hash`` name the guide it was trained from, ``data_ids`` what it was trained on
+    (judgements where they came from the database), ``command`` the command line that made it; ``metrics`` and
+    ``versions`` (of libraries) are objects. ``hash`` is :func:`hash_files` of the folder when the card was written.
     """
 
     id: str | None = None
@@ -25,10 +29,16 @@ class GuideCard:
     beta: float | None = None
     unit: float | None = None
     parent_version: int | None = None
+    parent_hash: str | None = None
     n_pairs: int | None = None
     held_out_accuracy: float | None = None
     created_at: str | None = None
     licence: str | None = None
+    data_ids: tuple[str, ...] = ()
+    command: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    hash: str | None = None
 
 
 _TYPES: dict[str, Any] = {
@@ -39,10 +49,16 @@ _TYPES: dict[str, Any] = {
     "beta": (int, float),
     "unit": (int, float),
     "parent_version": int,
+    "parent_hash": str,
     "n_pairs": int,
     "held_out_accuracy": (int, float),
     "created_at": str,
     "licence": str,
+    "data_ids": list,
+    "command": str,
+    "metrics": dict,
+    "versions": dict,
+    "hash": str,
 }
 
 
@@ -73,6 +89,8 @@ def read_card(folder: Path) -> GuideCard:
             f"'held_out_accuracy' in {path} is {values['held_out_accuracy']!r}; it must be from 0 to 1.",
             hint="It is a fraction of pairs; mend the card.",
         )
+    if "data_ids" in values:
+        values["data_ids"] = tuple(map(str, values["data_ids"]))
     return GuideCard(**values)
 
 

@@ -32,6 +32,22 @@ def test_a_partial_card_gives_what_it_says_and_leaves_the_rest_open(tmp_path: Pa
     assert read_card(with_card(tmp_path, card)) == GuideCard(dimension="wit", unit=2, n_pairs=10, held_out_accuracy=1)
 
 
+def test_a_card_tells_where_a_trained_guide_comes_from(tmp_path: Path) -> None:
+    card = {
+        "parent_version": 2,
+        "parent_hash": "ab",
+        "data_ids": ["j1", 7],
+        "command": "python -m models.training.train --out x",
+        "metrics": {"held_out": {"accuracy": 0.7, "interval": [0.6, 0.8]}},
+        "versions": {"torch": "2.13.0"},
+        "hash": "cd",
+    }
+    read = read_card(with_card(tmp_path, card))
+    assert (read.parent_version, read.parent_hash, read.hash) == (2, "ab", "cd")
+    assert read.data_ids == ("j1", "7")
+    assert (read.command, read.metrics, read.versions) == (card["command"], card["metrics"], card["versions"])
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_cards_of_the_embedded_guides_are_complete(index: int) -> None:
     card = read_card(load_preset("demo").guides[index].source.folder)
@@ -56,6 +72,8 @@ def test_the_cards_of_the_embedded_guides_are_complete(index: int) -> None:
         ({"unit": float("inf")}, "'unit' .* is inf"),
         ({"beta": 0}, "'beta' .* is 0; it must be above 0"),
         ({"version": 1.5}, "'version' .* is 1.5"),
+        ({"data_ids": "j1"}, "'data_ids' .* is 'j1'"),
+        ({"metrics": [1]}, "'metrics' .* is \\[1\\]"),
         ({"n_pairs": "many"}, "'n_pairs' .* is 'many'"),
         ({"held_out_accuracy": 66.7}, "'held_out_accuracy' .* is 66.7; it must be from 0 to 1"),
         ({"held_out_accuracy": float("nan")}, "'held_out_accuracy' .* is nan"),
