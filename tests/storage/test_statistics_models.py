@@ -1,6 +1,5 @@
 """Ratings and the preferred blend, against choix, scipy and simulated annotators whose taste is known."""
 
-import time
 from itertools import pairwise
 
 import choix
@@ -19,7 +18,6 @@ from storage.analysis.ratings import (
     rate_blends,
     rate_blends_at_equal_length,
 )
-from storage.analysis.summary import summarise
 from storage.records_pairs import NamedBlend, Outcome
 from tests.storage.judged import HELPFUL, UNGUIDED, World, a_pair, pairs_of, plane
 
@@ -309,17 +307,3 @@ def test_the_best_point_is_the_greatest_on_a_fine_lattice(n_axes: int) -> None:
         found = best_point(coefficients[None], n_axes, UtilityForm.QUADRATIC)[0]
         value = np.concatenate([found, found[first] * found[second]]) @ coefficients
         assert value >= (features @ coefficients).max() - 1e-6
-
-
-def test_fifty_thousand_judgements_are_summarised_in_under_three_seconds() -> None:
-    pairs = World(plane(0.0, 1.0, 2.0), hill, n_comparisons=5555, n_annotators=20, overlap=3, tie_share=0.1).pairs(0)
-    pairs = [
-        a_pair(place, **{**vars(pair), "dimension": dimension})
-        for place, pair in enumerate(pairs)
-        for dimension in ("overall", "helpfulness", "harmlessness")
-    ]
-    assert len(pairs) > 49_900
-    start = time.perf_counter()
-    found = summarise(columns_of(pairs))
-    assert time.perf_counter() - start < 3
-    assert all(isinstance(dimension.preference, Preference) for dimension in found.dimensions)
