@@ -1,8 +1,11 @@
 """Prompts from a file that a person made: lines of a .txt, a column of a .csv, documents of a .jsonl."""
 
 import csv
+import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,23 @@ from storage.records import check_text
 Prompt = tuple[Message, ...]
 """A conversation that ends with what a person says."""
 
+Rows = Callable[[str, str], Iterator[tuple[int, Any]]]
+"""From a file's name and text to its lines, each with its number and what stands there or why that is not known."""
+
 COLUMN = "prompt"
+BUILT_IN_PREFIX = "built-in:"
+BUILT_IN = ("everyday", "sensitive", "mixed")
+"""The sets of prompts that come with the code, each a file in ``prompt_sets``."""
+_SETS = Path(__file__).parent / "prompt_sets"
+
+
+@dataclass(frozen=True)
+class ReadPrompt:
+    """What became of one line of a file: the prompt that was understood, or None and why it was refused."""
+
+    line: int
+    prompt: Prompt | None
+    refusal: PromptError | None = None
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
@@ -25,18 +44,60 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     Raises:
         PromptError: the file cannot be read, is of another kind, has no prompts, or a line cannot be used; says which.
     """
-    readers = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _json_rows}
-    if path.suffix not in readers:
-        raise PromptError(f"{path.name} is of no known kind.", hint=f"Give a file that ends in {', '.join(readers)}.")
     try:
-        found = [prompt_of(f"line {line} of {path.name}", row) for line, row in readers[path.suffix](path)]
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path.name} is no text in UTF-8: {error}.", hint="Save it as UTF-8.") from error
+        _check_kind(path.name)
+        content = path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise PromptError(f"{str(path)!r} cannot be read: {error}.", hint="Correct its name.") from error
+    found: list[Prompt] = []
+    for read in look_over(path.name, content):
+        if read.prompt is None:
+            assert read.refusal is not None, "what was not understood was refused"
+            raise read.refusal
+        found.append(read.prompt)
     if not found:
         raise PromptError(f"There are no prompts in {path.name}.", hint="Write one a line.")
     return tuple(found)
+
+
+def look_over(name: str, content: bytes) -> Iterator[ReadPrompt]:
+    """What becomes of each line of a file of that name, in its order; see :func:`read_prompts`.
+
+    Raises:
+        PromptError: the file as a whole cannot be used: it is of another kind, no text, or has no column of prompts.
+    """
+    rows = _check_kind(name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{name} is no text in UTF-8: {error}.", hint="Save it as UTF-8.") from error
+    for line, row in rows(name, text):
+        try:
+            if isinstance(row, PromptError):
+                raise row
+            yield ReadPrompt(line, prompt_of(f"line {line} of {name}", row))
+        except PromptError as refusal:
+            yield ReadPrompt(line, None, refusal)
+
+
+def built_in_prompts(name: str) -> tuple[Prompt, ...]:
+    """The prompts of one of the sets that come with the code.
+
+    Raises:
+        PromptError: there is no such set; says which there are.
+    """
+    if name not in BUILT_IN:
+        known = ", ".join(f"{BUILT_IN_PREFIX}{known}" for known in BUILT_IN)
+        raise PromptError(f"There is no built-in set of prompts {name!r}.", hint=f"The sets are: {known}.")
+    return read_prompts(_SETS / f"{name}.txt")
+
+
+def _check_kind(name: str) -> Rows:
+    readers: dict[str, Rows] = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _json_rows}
+    suffix = Path(name).suffix
+    if suffix not in readers:
+        raise PromptError(f"{name} is of no known kind.", hint=f"Give a file that ends in {', '.join(readers)}.")
+    return readers[suffix]
 
 
 def prompt_of(where: str, value: Any) -> Prompt:
@@ -66,52 +127,54 @@ def prompt_of(where: str, value: Any) -> Prompt:
     return messages
 
 
-def _text_rows(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(text: str) -> Iterator[tuple[int, str]]:
     # Not splitlines(): a form feed within a prompt is no new line.
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         if line.strip():
             yield number, line.strip()
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            if COLUMN not in (reader.fieldnames or ()):
-                named = ", ".join(map(repr, reader.fieldnames or ())) or "none"
-                raise PromptError(
-                    f"{path.name} has no column {COLUMN!r}; its columns are: {named}.",
-                    hint=f"Name the column of the prompts {COLUMN} in the first line.",
-                )
-            for row in reader:
-                if prompt := (row[COLUMN] or "").strip():
-                    yield reader.line_num, prompt
-        except csv.Error as error:
+def _text_rows(_name: str, text: str) -> Iterator[tuple[int, Any]]:
+    yield from _lines(text)
+
+
+def _csv_rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if COLUMN not in (reader.fieldnames or ()):
+            named = ", ".join(map(repr, reader.fieldnames or ())) or "none"
             raise PromptError(
-                f"Line {reader.reader.line_num} of {path.name} is no CSV: {error}.",
-                hint="Put texts with commas in quotes.",
-            ) from error
+                f"{name} has no column {COLUMN!r}; its columns are: {named}.",
+                hint=f"Name the column of the prompts {COLUMN} in the first line.",
+            )
+        for row in reader:
+            if prompt := (row[COLUMN] or "").strip():
+                yield reader.line_num, prompt
+    except csv.Error as error:  # where the columns of the rest begin is not known
+        number = reader.reader.line_num
+        yield (
+            number,
+            PromptError(f"Line {number} of {name} is no CSV: {error}.", hint="Put texts with commas in quotes."),
+        )
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
+def _json_rows(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in _lines(text):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise PromptError(
-                f"Line {number} of {path.name} is no JSON: {error}.", hint='Write, say, {"prompt": "…"}.'
-            ) from error
+            row = PromptError(f"Line {number} of {name} is no JSON: {error}.", hint='Write, say, {"prompt": "…"}.')
         if isinstance(row, dict):
             named = [key for key in (COLUMN, "messages") if key in row]
-            if len(named) != 1:
-                raise PromptError(
-                    f"Line {number} of {path.name} has {' and '.join(named) or 'neither prompt nor messages'}.",
-                    hint='Write, say, {"prompt": "…"}.',
-                )
-            row = row[named[0]]
+            row = row[named[0]] if len(named) == 1 else _neither_nor(number, name, named)
         yield number, row
+
+
+def _neither_nor(number: int, name: str, named: list[str]) -> PromptError:
+    return PromptError(
+        f"Line {number} of {name} has {' and '.join(named) or 'neither prompt nor messages'}.",
+        hint='Write, say, {"prompt": "…"}.',
+    )
 
 
 def _message(where: str, entry: Any) -> Message:

@@ -107,7 +107,7 @@ def generate_answers(
     study_id: str,
     actor: str = "system",
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[GeneratingProgress]:
+) -> Generator[GeneratingProgress, None, None]:
     """Write the answers of a study that are missing, prompt by prompt, and open it when all are there.
 
     Reports at the start, while an answer is written, and after every prompt, which is then stored with all its
@@ -134,7 +134,7 @@ def generate_answers(
     yield progress
     began = clock()
     for n_made, number in enumerate(missing, start=1):
-        request = _request(study.settings, number)
+        request = request_of(study.settings, number)
         with closing(_reports(engine, request, study_id)) as reports, _named(f"Prompt {number + 1}"):
             for report in reports:
                 last = report
@@ -155,7 +155,7 @@ def _can_differ(settings: StudySettings) -> bool:
     return any(high - low >= 10**-_DECIMALS for low, high in settings.ranges.values())
 
 
-def _request(settings: StudySettings, number: int) -> ComparisonRequest:
+def request_of(settings: StudySettings, number: int) -> ComparisonRequest:
     """All answers to a prompt, with one seed of its own: what differs between them is the blend's doing."""
     return ComparisonRequest(
         settings.prompts[number],

@@ -13,7 +13,7 @@ from steering.types import SamplingSettings
 from storage.records import MAX_NAME_CHARS, check_text
 from storage.records_pairs import NamedBlend, Outcome
 from storage.records_studies import Ordering, Question, StudySettings
-from ui.prompt_files import Prompt, prompt_of, read_prompts
+from ui.prompt_files import BUILT_IN_PREFIX, Prompt, built_in_prompts, prompt_of, read_prompts
 
 MAX_PAIRS_PER_PROMPT = 1000
 SEE_DOCS = "docs/studies.md explains every field."
@@ -143,7 +143,9 @@ def study_plan(document: Mapping[str, Any], folder: Path) -> StudyPlan:
 
 def _prompts(study: Mapping[str, Any], folder: Path) -> tuple[Prompt, ...]:
     given = study["prompts"]
-    if isinstance(given, str):
+    if isinstance(given, str) and given.startswith(BUILT_IN_PREFIX):
+        prompts = built_in_prompts(given.removeprefix(BUILT_IN_PREFIX))
+    elif isinstance(given, str):
         prompts = read_prompts(_beside(folder, given))
     else:
         prompts = tuple(prompt_of(where, value) for where, value in _entries(study, "prompts"))
