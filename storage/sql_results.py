@@ -79,6 +79,18 @@ class SqlResults:
                 counts[(study_id, dimension, blend_a, blend_b, outcome)] += n_judgements
         return tuple(OutcomeCount(*key, n_judgements) for key, n_judgements in sorted(counts.items()))
 
+    def blends_of_items(self, study_id: str) -> dict[str, tuple[NamedBlend, NamedBlend]]:
+        """Blends A and B of every regular item of a study; see ``ResultsRepository``."""
+        columns = (StudyItemRow.blend_a, StudyItemRow.weights_a, StudyItemRow.blend_b, StudyItemRow.weights_b)
+        query = select(StudyItemRow.id, *columns).where(
+            StudyItemRow.study_id == study_id, StudyItemRow.role == ItemRole.REGULAR.value
+        )
+        with self._database.reading() as session:
+            return {
+                item_id: (_stored_blend(blend_a, weights_a), _stored_blend(blend_b, weights_b))
+                for item_id, blend_a, weights_a, blend_b, weights_b in session.execute(query)
+            }
+
     def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
         """What each annotator did in each study; see ``ResultsRepository``."""
         names = (StudyItemRow.study_id, AnnotatorRow.id, AnnotatorRow.display_name, AnnotatorRow.group_name)

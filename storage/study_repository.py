@@ -5,7 +5,7 @@ from typing import Protocol
 
 from storage.records import Judgement
 from storage.records_audit import AuditEntry
-from storage.records_pairs import AnnotatorCount, JudgedPair, OutcomeCount, PairFilter
+from storage.records_pairs import AnnotatorCount, JudgedPair, NamedBlend, OutcomeCount, PairFilter
 from storage.records_studies import (
     MAX_UNDO,
     Answer,
@@ -140,6 +140,9 @@ class ResultsRepository(Protocol):
 
         Judgements of the Steer page, which are of no study, are in none of the counts.
         """
+
+    def blends_of_items(self, study_id: str) -> dict[str, tuple[NamedBlend, NamedBlend]]:
+        """Blends A and B of every regular item of a study, by the item's id; empty when there is no such study."""
 
     def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
         """What each annotator did in each study, gold items and repetitions included."""

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Navbar
 
 from steering.errors import SettingsError
+from storage.doubtful_items import DoubtfulItems
 from storage.repository import Repository
 from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording, wording_judge
@@ -64,7 +65,8 @@ def build_page(
         connect(page, SteerHandlers(page, actions), blocks)
         connect_blend_link(blocks, page, SteerView(page, actions))
     if studies is not None:
-        add_judge_page(blocks, JudgeActions(repository, studies, settings.home))
+        doubtful = DoubtfulItems(results) if results is not None else None
+        add_judge_page(blocks, JudgeActions(repository, studies, settings.home, doubtful))
         if results is not None:
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))

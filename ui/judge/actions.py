@@ -12,9 +12,10 @@ from pathlib import Path
 
 from steering.errors import InputError
 from steering.types import Message
+from storage.doubtful_items import DoubtfulItems
 from storage.records import MAX_NAME_CHARS, Annotator
 from storage.records_pairs import CanonicalSide
-from storage.records_studies import Assignment, Progress, Study, StudyState, StudySummary
+from storage.records_studies import Assignment, Ordering, Progress, Study, StudyState, StudySummary
 from storage.repository import Repository
 from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
@@ -49,11 +50,16 @@ class Desk:
 class JudgeActions:
     """The actions of the Judge page for every judge; methods may be called from any thread.
 
+    ``doubtful`` says where a study's ranking is uncertain; without it items with as few answers come in any order.
+
     Raises:
         SettingsError: the server's secret under ``home`` cannot be read or made.
     """
 
-    def __init__(self, repository: Repository, studies: StudyRepository, home: Path) -> None:
+    def __init__(
+        self, repository: Repository, studies: StudyRepository, home: Path, doubtful: DoubtfulItems | None = None
+    ) -> None:
+        self._doubtful = doubtful
         self._repository = repository
         self._studies = studies
         self._secret = server_secret(home)
@@ -136,7 +142,9 @@ class JudgeActions:
         return self._desk(study, annotator)
 
     def _desk(self, study: Study, annotator: Annotator, just_saved: str = "") -> Desk:
-        assignment = self._studies.next_assignment(study.id, annotator.id)
+        is_sought = study.settings.ordering is Ordering.UNCERTAIN
+        uncertainty = self._doubtful.scores(study) if self._doubtful and is_sought else None
+        assignment = self._studies.next_assignment(study.id, annotator.id, uncertainty)
         progress = self._studies.progress(study.id, annotator.id)
         reveals = study.settings.reveals
         return Desk(
