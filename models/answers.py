@@ -114,6 +114,7 @@ class Progress:
     """Where a comparison stands after a step; ``finished`` when nothing more comes.
 
     ``position`` is above 0 while the request waits: 1 is next. ``timed_out``: the answers were ended by the time limit.
+    ``guides`` are those that answer it, which need not be those that answer the next one.
     ``answers()`` takes a snapshot in the order of the request's blends. It is built only when asked for, so that a
     caller who draws 15 times a second pays 15 times a second.
     """
@@ -124,3 +125,4 @@ class Progress:
     prompt_token_ids: tuple[int, ...]
     position: int = 0
     timed_out: bool = False
+    guides: tuple[GuideInfo, ...] = ()

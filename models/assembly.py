@@ -11,9 +11,10 @@ from models.answers import BaseInfo
 from models.batch import Ways
 from models.cache import STATIC
 from models.cpu import choose_threads
-from models.engine import Engine, Loaded
+from models.engine import Engine
 from models.ensemble import ModelEnsemble
 from models.fused import FusedForward, can_fuse
+from models.lineups import Loaded
 from models.loading import context_length, is_split, shared_vocabulary, told_as_load_error
 from models.members import Group, Members
 from models.memory import Budget, plan_memory
@@ -87,7 +88,7 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
     )
     templates = (parts.chat_template, *(guide.chat_template or parts.chat_template for guide in guides))
     infos = tuple(guide.info for guide in guides)
-    loaded = Loaded(ensemble, tokenizer, templates, base, infos, limits, parts.examples)
+    loaded = Loaded(ensemble, tokenizer, templates, base, infos, limits, parts, parts.examples)
     logger.info("Loaded %s with %s.", base.id, ", ".join(guide.id for guide in infos) or "no guides")
     return Engine(loaded, in_background=options.in_background)
 

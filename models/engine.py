@@ -1,49 +1,28 @@
 """The engine: a loaded base model with its guides, which answers comparisons, those of many visitors at once."""
 
 import atexit
-import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from functools import partial
 
 from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
-from models.detokenizing import Detokenizer, spell
-from models.ensemble import ModelEnsemble
-from models.jobs import Job, Letter
+from models.detokenizing import spell
+from models.jobs import Job, Letter, Waiting
+from models.lineups import Lineup, Lineups, Loaded
 from models.memory import is_out_of_memory
 from models.prompting import prompt_token_ids
-from models.runs import Run
-from models.scheduler import Limits, Scheduler
-from steering.controls import slot_for
-from steering.errors import CapacityError, LoadError, PromptError
-from steering.types import Blend, Message, SamplingSettings
-
-logger = logging.getLogger(__name__)
+from models.scheduler import Scheduler
+from steering.errors import CapacityError, LoadError
+from steering.types import Blend, Message
 
 # A caller that waits is woken this often, so that it notices a stop, or that nobody reads it any more.
 HEARTBEAT_SECONDS = 0.5
 CLOSING_SECONDS = 30.0
 # The thread waits this long for more work: each new one would take its memory from another part of the heap.
 LINGER_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What :func:`models.assembly.load_engine` puts together for an :class:`Engine`.
-
-    ``chat_templates`` has one entry per member, base first; None is the tokenizer's own.
-    """
-
-    ensemble: ModelEnsemble
-    tokenizer: PreTrainedTokenizerBase
-    chat_templates: tuple[str | None, ...]
-    base: BaseInfo
-    guides: tuple[GuideInfo, ...]
-    limits: Limits
-    examples: tuple[str, ...] = ()
 
 
 class Engine:
@@ -56,12 +35,8 @@ class Engine:
     """
 
     def __init__(self, loaded: Loaded, *, in_background: bool = True) -> None:
-        self.base = loaded.base
-        self.guides = loaded.guides
         self.examples = loaded.examples
-        self._loaded = loaded
-        self._units = {guide.dimension: guide.unit for guide in loaded.guides}
-        self._scheduler = Scheduler(loaded.ensemble, loaded.limits)
+        self._lineups = Lineups(loaded)
         self._in_background = in_background
         self._turns = threading.Lock()  # without a thread of ours: whose turn it is
         self._starting = threading.Lock()
@@ -69,14 +44,31 @@ class Engine:
         self._is_closing = False
         self._arrived = threading.Event()
 
+    @property
+    def base(self) -> BaseInfo:
+        """The base model."""
+        return self._loaded.base
+
+    @property
+    def guides(self) -> tuple[GuideInfo, ...]:
+        """The guides that answer what is asked now."""
+        return self._loaded.guides
+
+    @property
+    def _loaded(self) -> Loaded:
+        return self._lineups.current.loaded
+
+    @property
+    def _scheduler(self) -> Scheduler:
+        return self._lineups.current.scheduler
+
     def exponents(self, blend: Blend) -> dict[str, float]:
         """Return weight × unit of every guide by dimension.
 
         Raises:
             BlendError: the blend names a dimension no guide has.
         """
-        slot = slot_for(blend, self._units, SamplingSettings())
-        return dict(zip(self._units, slot.guide_exponents, strict=True))
+        return self._lineups.current.exponents(blend)
 
     @property
     def weight_bytes(self) -> int:
@@ -86,7 +78,7 @@ class Engine:
     @property
     def n_slots(self) -> int:
         """How many answers are being decoded."""
-        return self._scheduler.n_slots
+        return self._lineups.n_slots
 
     def prompt_token_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt as the base model reads it.
@@ -120,13 +112,24 @@ class Engine:
             CapacityError: memory has run out (also later).
             LoadError: a model returns NaN or fails (also later).
         """
-        slots = [slot_for(blend, self._units, request.sampling, request.n_top) for blend in request.blends]
-        prompts = self._prompts(request)
-        job = Job(prompts, slots, scores=request.score_unguided and bool(self.guides), owner=owner)
-        tokenizer = self._loaded.tokenizer
-        run = Run(request, prompts[0], list(self._units), self.exponents, lambda: Detokenizer(tokenizer))
+        yield from self._answers(request, stop, owner, lambda: self._lineups.current)
+
+    def _answers(
+        self, request: ComparisonRequest, stop: Callable[[], bool], owner: str, pick: Callable[[], Lineup]
+    ) -> Generator[Progress, None, None]:
         with nullcontext() if self._in_background else self._turns, _told_plainly():
-            self._scheduler.submit(job)
+            lineup = pick()
+            job, run = lineup.begin(request, owner)
+            while not self._lineups.submit(lineup, job):  # its guides are being replaced: it is worded for the next
+                run.add(Waiting(position=1))
+                yield run.progress()
+                if stop():
+                    job.end_unstarted()
+                    break
+                self._lineups.wait(HEARTBEAT_SECONDS)
+                lineup = pick()
+                job, run = lineup.begin(request, owner)
+            del lineup  # what a slow reader still looks at keeps no old guides in memory
             try:
                 while not run.is_over:
                     for letter in self._letters(job):
@@ -136,7 +139,7 @@ class Engine:
             finally:
                 job.is_cancelled = True
                 if not self._in_background:
-                    self._turn()
+                    self._lineups.turn()
 
     def _letters(self, job: Job) -> list[Letter]:
         """What has come for a job since the last time; at least one letter unless nothing happens for a while."""
@@ -145,23 +148,15 @@ class Engine:
             return job.letters(HEARTBEAT_SECONDS)
         letters: list[Letter] = []
         while not letters:
-            self._turn()
+            self._lineups.turn()
             letters = job.letters(None)
         return letters
-
-    def _turn(self) -> None:
-        """Take a turn; whatever fails beyond one request fails for all, and the next ones are answered."""
-        try:
-            self._scheduler.turn()
-        except Exception as error:
-            logger.exception("The engine failed and begins afresh.")
-            self._scheduler.fail_all(error)
 
     def _wake(self) -> None:
         """Have a thread take turns as long as there is work."""
         with self._starting:
             is_at_work = self._thread is not None and self._thread.is_alive()
-            if not is_at_work and not self._scheduler.is_idle and not self._is_closing:
+            if not is_at_work and not self._lineups.is_idle and not self._is_closing:
                 self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
@@ -169,14 +164,14 @@ class Engine:
 
     def _work(self) -> None:
         while True:
-            self._turn()
-            if not (self._scheduler.is_idle or self._is_closing):
+            self._lineups.turn()
+            if not (self._lineups.is_idle or self._is_closing):
                 continue
             self._arrived.clear()
-            if self._scheduler.is_idle and not self._is_closing:
+            if self._lineups.is_idle and not self._is_closing:
                 self._arrived.wait(LINGER_SECONDS)
             with self._starting:
-                if self._is_closing or (self._scheduler.is_idle and not self._arrived.is_set()):
+                if self._is_closing or (self._lineups.is_idle and not self._arrived.is_set()):
                     self._thread = None
                     atexit.unregister(self.close)
                     return
@@ -190,21 +185,57 @@ class Engine:
         if thread is not None:
             thread.join(timeout=CLOSING_SECONDS)
 
-    def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
-        """Word the prompt for every member; members that share a template share the ids."""
-        by_template: dict[str | None, list[int]] = {}
-        for template in self._loaded.chat_templates:
-            if template not in by_template:
-                by_template[template] = prompt_token_ids(self._loaded.tokenizer, request.messages, template)
-        prompts = [by_template[template] for template in self._loaded.chat_templates]
-        longest, allowed = max(map(len, prompts)), self.base.context_length - request.sampling.max_new_tokens
-        if longest > allowed:
-            raise PromptError(
-                f"The prompt has {longest} tokens; {max(allowed, 0)} fit beside an answer of up to "
-                f"{request.sampling.max_new_tokens} in the context of {self.base.context_length}.",
-                hint="Shorten the prompt, reset the chat, or allow fewer new tokens.",
-            )
-        return prompts
+    def swap(self, build: Callable[[Loaded], Loaded], *, drains: bool) -> None:
+        """Replace the guides between two steps by what ``build`` makes; see :meth:`models.lineups.Lineups.swap`.
+
+        Returns when new requests are answered by them.
+
+        Raises:
+            Exception: what ``build`` raises; the guides are then those they were.
+        """
+        self._between_steps(partial(self._lineups.swap, build, drains=drains))
+
+    @contextmanager
+    def trial(self, build: Callable[[Loaded], Loaded]) -> Iterator["Trial"]:
+        """Hold other guides beside those that answer everybody, for whoever asks what is yielded.
+
+        Raises:
+            Exception: what ``build`` raises.
+        """
+        lineup = self._between_steps(partial(self._lineups.hold, build))
+        try:
+            yield Trial(lineup.loaded.guides, partial(self._answers, pick=lambda: lineup))
+        finally:
+            self._lineups.let_go(lineup)
+            if self._in_background:
+                self._wake()
+            else:
+                with self._turns:
+                    self._lineups.turn()
+
+    def _between_steps(self, ask: Callable[[], "Future[Lineup]"]) -> Lineup:
+        if self._in_background:
+            done = ask()
+            self._wake()
+            return done.result()
+        with self._turns, _told_plainly():
+            done = ask()
+            self._lineups.turn()
+            return done.result()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Guides held beside those that answer everybody; ``compare`` is as :meth:`Engine.compare`."""
+
+    guides: tuple[GuideInfo, ...]
+    _answers: Callable[..., Generator[Progress, None, None]]
+
+    def compare(
+        self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
+    ) -> Generator[Progress, None, None]:
+        """Answer every blend of a request together, with these guides."""
+        return self._answers(request, stop, owner)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.answers import Answer, ComparisonRequest, Progress
+from models.answers import Answer, ComparisonRequest, GuideInfo, Progress
 from models.detokenizing import Detokenizer
 from models.jobs import Ended, Letter, Over, Scored, Waiting, Written
 from steering.types import Blend, FinishReason, StepTrace
@@ -26,7 +26,7 @@ class Run:
     Args:
         request: what was asked.
         prompt_token_ids: the prompt as the base model reads it.
-        dimensions: the guides' dimensions, in their order.
+        guides: the guides that answer it, in their order.
         exponents: weight × unit of every guide, for a blend.
         new_detokenizer: makes a detokenizer for each answer.
     """
@@ -35,12 +35,13 @@ class Run:
         self,
         request: ComparisonRequest,
         prompt_token_ids: Sequence[int],
-        dimensions: Sequence[str],
+        guides: Sequence[GuideInfo],
         exponents: Callable[[Blend], dict[str, float]],
         new_detokenizer: Callable[[], Detokenizer],
     ) -> None:
         self.request, self.prompt_token_ids = request, tuple(prompt_token_ids)
-        self.dimensions, self._exponents = tuple(dimensions), exponents
+        self.guides, self._exponents = tuple(guides), exponents
+        self.dimensions = tuple(guide.dimension for guide in guides)
         self.answers = [_Growing(new_detokenizer()) for _ in request.blends]
         self.position, self.timed_out, self.is_over = 0, False, False
 
@@ -85,6 +86,7 @@ class Run:
             prompt_token_ids=self.prompt_token_ids,
             position=self.position,
             timed_out=self.timed_out,
+            guides=self.guides,
         )
 
     def snapshot(self) -> tuple[Answer, ...]:

@@ -7,7 +7,7 @@ one piece of one unguided answer. Only one thread at a time may take turns; requ
 import gc
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -47,11 +47,11 @@ class Limits:
 
 
 class Scheduler:
-    """Runs jobs on an ensemble, each as if it were alone."""
+    """Runs jobs on an ensemble, each as if it were alone; ``others`` are schedulers that share its limits."""
 
     def __init__(self, ensemble: ModelEnsemble, limits: Limits) -> None:
-        self.limits = limits
-        self._ensemble = ensemble
+        self.limits, self._ensemble = limits, ensemble
+        self.others: Callable[[], Sequence[Scheduler]] = lambda: ()
         self._decoder = Decoder(ensemble, is_ahead=ensemble.ways.is_ahead)
         self._waitlist = Waitlist(limits.max_waiting, limits.max_waiting_tokens)
         self._reading: deque[Job] = deque()
@@ -114,13 +114,17 @@ class Scheduler:
         self._decoding.clear()
         self._scoring.clear()
         try:
-            self._make_room()
-            self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
+            self.release()
         except Exception as failure:
             logger.critical("The engine cannot go on.", exc_info=failure)
             self._failure = failure
         for job in jobs:
             job.mailbox.put(Over(error))
+
+    def release(self) -> None:
+        """Give back all memory of answers and recordings; there must be no answer any more."""
+        self._make_room()
+        self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
 
     def _end_from_outside(self) -> None:
         for job in self.jobs:
@@ -135,13 +139,18 @@ class Scheduler:
 
     def _fit(self, jobs: Sequence[Job]) -> bool:
         """Whether there is room for these beside those that run or are being read."""
+        n_slots, n_bytes = map(sum, zip(self.load(jobs), *(other.load() for other in self.others()), strict=True))
+        return n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
+
+    def load(self, jobs: Sequence[Job] = ()) -> tuple[int, int]:
+        """How many slots and bytes those that run or are being read take, and ``jobs`` beside them."""
         unseated = [*self._reading, *jobs]
         n_slots = sum(len(job.slots) for job in unseated)
-        n_guided, n_tokens = sum(job.n_guided for job in unseated), max(job.n_tokens for job in unseated)
+        n_guided, n_tokens = sum(job.n_guided for job in unseated), max((job.n_tokens for job in unseated), default=0)
         n_bytes = cast(ModelBatch, self._decoder.batch).bytes_with(n_slots, n_guided, n_tokens)
         # prompts that were read take memory of their own until nobody needs them
         n_bytes += sum(reading.nbytes for reading in {job.reading for job in self.jobs if job.reading is not None})
-        return self.n_slots + n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
+        return self.n_slots + n_slots, n_bytes
 
     def _read(self) -> None:
         """Read one piece of one prompt, in turn, and let those that are read join."""

@@ -55,10 +55,14 @@ class SteerActions:
     def __init__(self, engine: SteerEngine, repository: Repository, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self.models = Models(engine.base, engine.guides)
         self.sessions = Sessions()
         self._repository = repository
         self._secret = server_secret(settings.home)
+
+    @property
+    def models(self) -> Models:
+        """The models that answer what is asked now."""
+        return Models(self.engine.base, self.engine.guides)
 
     @property
     def dimensions(self) -> tuple[str, ...]:

@@ -10,17 +10,17 @@ from ui.sessions import Response
 
 @dataclass(frozen=True)
 class Models:
-    """The models that answer: what a stored generation names."""
+    """The models that answer what is asked now; a stored generation names the guides that wrote it."""
 
     base: BaseInfo
     guides: Sequence[GuideInfo]
 
     def comparison(self, request: ComparisonRequest, last: Progress) -> Comparison:
         """The record of a finished Steer comparison: unguided on the left, guided on the right, known to the judge."""
-        left, right = (self._generation(request, answer, last.prompt_token_ids) for answer in last.answers())
+        left, right = (self._generation(request, answer, last) for answer in last.answers())
         return Comparison(new_id(), ComparisonKind.STEER, left, right, sides_known=True)
 
-    def _generation(self, request: ComparisonRequest, answer: Answer, prompt_token_ids: tuple[int, ...]) -> Generation:
+    def _generation(self, request: ComparisonRequest, answer: Answer, last: Progress) -> Generation:
         assert answer.finish_reason is not None, "only finished answers are stored"
         return Generation(
             id=new_id(),
@@ -30,8 +30,8 @@ class Models:
             sampling=request.sampling,
             base_id=self.base.id,
             base_revision=self.base.revision,
-            guides=tuple(GuideRecord(g.id, g.dimension, g.version, g.unit, g.sha256) for g in self.guides),
-            prompt_token_ids=prompt_token_ids,
+            guides=tuple(GuideRecord(g.id, g.dimension, g.version, g.unit, g.sha256) for g in last.guides),
+            prompt_token_ids=last.prompt_token_ids,
             token_ids=answer.token_ids,
             text=answer.text,
             finish_reason=answer.finish_reason,

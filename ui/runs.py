@@ -17,9 +17,15 @@ UPDATE_SECONDS = 1 / 15  # the page cannot draw more often without falling behin
 class SteerEngine(Protocol):
     """What the page asks of `models.engine.Engine`."""
 
-    base: BaseInfo
-    guides: tuple[GuideInfo, ...]
     examples: tuple[str, ...]
+
+    @property
+    def base(self) -> BaseInfo:
+        """The base model."""
+
+    @property
+    def guides(self) -> tuple[GuideInfo, ...]:
+        """The guides that answer what is asked now; versions published meanwhile take the places of others."""
 
     def compare(self, request: ComparisonRequest, stop: Callable[[], bool], owner: str) -> Iterator[Progress]:
         """Answer every blend together: a report per step and, while it waits, about two a second.

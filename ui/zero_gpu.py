@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from models.answers import Answer, ComparisonRequest, Progress
+from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
 from steering.errors import SettingsError, TillerError
 from steering.types import FinishReason
 from ui.runs import UPDATE_SECONDS, SteerEngine
@@ -88,12 +88,22 @@ class ZeroGpuEngine:
         engine: SteerEngine,
         compare: Callable[[ComparisonRequest, str], Generator[Progress | TillerError, None, None]],
     ) -> None:
-        self.base, self.guides, self.examples = engine.base, engine.guides, engine.examples
-        self._spell, self._compare = engine.spell, compare
+        self.examples = engine.examples
+        self._engine, self._compare = engine, compare
+
+    @property
+    def base(self) -> BaseInfo:
+        """The base model."""
+        return self._engine.base
+
+    @property
+    def guides(self) -> tuple[GuideInfo, ...]:
+        """The guides that a worker started now answers with."""
+        return self._engine.guides
 
     def spell(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """One visible piece of text per token."""
-        return self._spell(token_ids)
+        return self._engine.spell(token_ids)
 
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""

@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 
 from models.answers import Answer, ComparisonRequest
-from models.detokenizing import Detokenizer
 from models.engine import Engine
 from models.jobs import Job, Letter, Over, Scored, Waiting, Written
 from models.runs import Run
-from steering.controls import slot_for
 
 
 @dataclass
@@ -56,12 +54,7 @@ class Desk:
         self.visits: list[Visit] = []
 
     def submit(self, request: ComparisonRequest, owner: str = "") -> Visit:
-        engine = self.engine
-        slots = [slot_for(blend, engine._units, request.sampling, request.n_top) for blend in request.blends]
-        prompts = engine._prompts(request)
-        job = Job(prompts, slots, scores=request.score_unguided and bool(engine.guides), owner=owner)
-        tokenizer = engine._loaded.tokenizer
-        run = Run(request, prompts[0], list(engine._units), engine.exponents, lambda: Detokenizer(tokenizer))
+        job, run = self.engine._lineups.current.begin(request, owner)
         self.scheduler.submit(job)
         self.visits.append(visit := Visit(job, run))
         return visit

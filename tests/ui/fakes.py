@@ -116,7 +116,8 @@ class ScriptedEngine:
         answers = tuple(
             self._answer(blend, ids, n, is_stopped) for blend, ids in zip(request.blends, scripts, strict=True)
         )
-        return Progress(n, all(answer.finish_reason for answer in answers), lambda: answers, (7, 8, 9))
+        is_over = all(answer.finish_reason for answer in answers)
+        return Progress(n, is_over, lambda: answers, (7, 8, 9), guides=self.guides)
 
     def _answer(self, blend: Blend, ids: list[int], n_tokens: int, is_stopped: bool) -> Answer:
         taken = tuple(ids[:n_tokens])

@@ -1,0 +1,238 @@
+"""Which guides answer: lineups follow one another while the engine runs, each with all requests it began.
+
+A lineup is the base with the guides of one time. A swap puts another in its place between two steps: what was asked
+before is answered by the old one, what is asked afterwards by the new one, and the old one is dropped, with its memory,
+when its last request has ended. Where both do not fit into memory beside each other, requests wait until the old one
+has nothing left to do.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from models.answers import BaseInfo, ComparisonRequest, GuideInfo
+from models.detokenizing import Detokenizer
+from models.ensemble import ModelEnsemble
+from models.jobs import Job
+from models.parts import Parts
+from models.prompting import prompt_token_ids
+from models.runs import Run
+from models.scheduler import Limits, Scheduler
+from steering.controls import slot_for
+from steering.errors import PromptError
+from steering.types import Blend, SamplingSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What :func:`models.assembly.load_engine` puts together for an :class:`models.engine.Engine`.
+
+    ``chat_templates`` has one entry per member, base first; None is the tokenizer's own. ``parts`` is what it was made
+    of, for the next lineup.
+    """
+
+    ensemble: ModelEnsemble
+    tokenizer: PreTrainedTokenizerBase
+    chat_templates: tuple[str | None, ...]
+    base: BaseInfo
+    guides: tuple[GuideInfo, ...]
+    limits: Limits
+    parts: Parts
+    examples: tuple[str, ...] = ()
+
+
+class Lineup:
+    """The base with the guides of one time, and the requests they answer; ``is_held``: kept though not asked."""
+
+    def __init__(self, loaded: Loaded, *, is_held: bool = False) -> None:
+        self.loaded, self.is_held = loaded, is_held
+        self.scheduler = Scheduler(loaded.ensemble, loaded.limits)
+        self._units = {guide.dimension: guide.unit for guide in loaded.guides}
+
+    def exponents(self, blend: Blend) -> dict[str, float]:
+        """Return weight × unit of every guide by dimension.
+
+        Raises:
+            BlendError: the blend names a dimension no guide has.
+        """
+        slot = slot_for(blend, self._units, SamplingSettings())
+        return dict(zip(self._units, slot.guide_exponents, strict=True))
+
+    def begin(self, request: ComparisonRequest, owner: str) -> tuple[Job, Run]:
+        """Word a request for the scheduler, and make what its caller sees.
+
+        Raises:
+            PromptError: the prompt and the answer do not fit into the context.
+            BlendError: a dimension without a guide, or a negative weight without the plausibility mask.
+        """
+        slots = [slot_for(blend, self._units, request.sampling, request.n_top) for blend in request.blends]
+        prompts = self._prompts(request)
+        guides, tokenizer = self.loaded.guides, self.loaded.tokenizer
+        job = Job(prompts, slots, scores=request.score_unguided and bool(guides), owner=owner)
+        return job, Run(request, prompts[0], guides, self.exponents, lambda: Detokenizer(tokenizer))
+
+    def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
+        """Word the prompt for every member; members that share a template share the ids."""
+        by_template: dict[str | None, list[int]] = {}
+        for template in self.loaded.chat_templates:
+            if template not in by_template:
+                by_template[template] = prompt_token_ids(self.loaded.tokenizer, request.messages, template)
+        prompts = [by_template[template] for template in self.loaded.chat_templates]
+        length = self.loaded.base.context_length
+        longest, allowed = max(map(len, prompts)), length - request.sampling.max_new_tokens
+        if longest > allowed:
+            raise PromptError(
+                f"The prompt has {longest} tokens; {max(allowed, 0)} fit beside an answer of up to "
+                f"{request.sampling.max_new_tokens} in the context of {length}.",
+                hint="Shorten the prompt, reset the chat, or allow fewer new tokens.",
+            )
+        return prompts
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """Something to be done between two steps; with ``drains`` not before every request has ended."""
+
+    work: Callable[[], Lineup]
+    drains: bool
+    done: "Future[Lineup]"
+
+
+class Lineups:
+    """The lineup that answers what is asked now, and older ones that still have requests.
+
+    One thread takes turns; everything else may be called from any thread.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.current = Lineup(loaded)
+        self._alive = [self.current]
+        self._changed = threading.Condition()
+        self._errands: deque[_Errand] = deque()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._errands and all(lineup.scheduler.is_idle for lineup in self._alive)
+
+    @property
+    def n_slots(self) -> int:
+        """How many answers are being decoded."""
+        return sum(lineup.scheduler.n_slots for lineup in self._alive)
+
+    @property
+    def n_alive(self) -> int:
+        """How many lineups take up memory."""
+        return len(self._alive)
+
+    def submit(self, lineup: Lineup, job: Job) -> bool:
+        """Hand a request to the lineup it was worded for; False where that answers no more, or is about to.
+
+        Raises:
+            BusyError: too many wait already.
+            CapacityError: it would not fit if it were alone, or the engine cannot go on at all.
+        """
+        with self._changed:
+            if not lineup.is_held and (lineup is not self.current or self._is_draining):
+                return False
+            lineup.scheduler.submit(job)
+            return True
+
+    @property
+    def _is_draining(self) -> bool:
+        return any(errand.drains for errand in self._errands)
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait for a swap that is under way."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_draining, timeout_seconds)
+
+    def swap(self, build: Callable[[Loaded], Loaded], *, drains: bool) -> "Future[Lineup]":
+        """Have the current lineup replaced between two steps by what ``build`` makes of it.
+
+        With ``drains`` that is done when every request has ended, and new ones wait meanwhile: ``build`` may then take
+        the old lineup's weights. Where it raises, the old lineup goes on.
+        """
+
+        def work() -> Lineup:
+            old = self.current
+            if drains:
+                old.scheduler.release()
+            new = Lineup(build(old.loaded))
+            self._enter(new)
+            self.current = new
+            return new
+
+        return self._ask(work, drains=drains)
+
+    def hold(self, build: Callable[[Loaded], Loaded]) -> "Future[Lineup]":
+        """Have a lineup made beside the current one, for those who ask it by name; until :meth:`let_go`."""
+
+        def work() -> Lineup:
+            new = Lineup(build(self.current.loaded), is_held=True)
+            self._enter(new)
+            return new
+
+        return self._ask(work, drains=False)
+
+    def let_go(self, lineup: Lineup) -> None:
+        """Drop a lineup that was held when its requests have ended."""
+        with self._changed:
+            lineup.is_held = False
+
+    def _ask(self, work: Callable[[], Lineup], *, drains: bool) -> "Future[Lineup]":
+        done: Future[Lineup] = Future()
+        with self._changed:
+            self._errands.append(_Errand(work, drains, done))
+        return done
+
+    def _enter(self, lineup: Lineup) -> None:
+        """Let a lineup take turns; all of them share what the engine may take on."""
+        lineup.scheduler.others = lambda: [other.scheduler for other in self._alive if other is not lineup]
+        with self._changed:
+            self._alive = [*self._alive, lineup]
+
+    def turn(self) -> None:
+        """Run what is to be done between steps, and do a little for everybody."""
+        self._run_errands()
+        for lineup in self._alive:
+            try:
+                lineup.scheduler.turn()
+            except Exception as error:
+                logger.exception("The engine failed and begins afresh.")
+                lineup.scheduler.fail_all(error)
+        self._drop()
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            errand = self._errands[0]
+            if errand.drains and not all(lineup.scheduler.is_idle for lineup in self._alive):
+                return
+            try:
+                result: Lineup | BaseException = errand.work()
+            except BaseException as error:  # noqa: BLE001 - told to who asked for it
+                result = error
+            with self._changed:
+                self._errands.popleft()
+                self._changed.notify_all()
+            if isinstance(result, BaseException):
+                errand.done.set_exception(result)
+            else:
+                errand.done.set_result(result)
+            self._drop()
+
+    def _drop(self) -> None:
+        """Give back what nobody uses any more."""
+        with self._changed:
+            kept = [line for line in self._alive if line is self.current or line.is_held or not line.scheduler.is_idle]
+            n_dropped, self._alive = len(self._alive) - len(kept), kept
+        if n_dropped and torch.cuda.is_available():
+            torch.cuda.empty_cache()
