@@ -2,6 +2,7 @@
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,9 @@ from steering.types import Blend, Message
 # A caller that waits is woken this often, so that it notices a stop, or that nobody reads it any more.
 HEARTBEAT_SECONDS = 0.5
 CLOSING_SECONDS = 30.0
+# A caller is given what has come at most this often: were it woken for every token, it and the engine's thread would
+# hand Python's lock to and fro all the time.
+REPORT_SECONDS = 0.02
 # The thread waits this long for more work: each new one would take its memory from another part of the heap.
 LINGER_SECONDS = 60.0
 
@@ -145,7 +149,10 @@ class Engine:
         """What has come for a job since the last time; at least one letter unless nothing happens for a while."""
         if self._in_background:
             self._wake()
-            return job.letters(HEARTBEAT_SECONDS)
+            time.sleep(max(0.0, job.looked_at + REPORT_SECONDS - time.perf_counter()))
+            letters = job.letters(HEARTBEAT_SECONDS)
+            job.looked_at = time.perf_counter()
+            return letters
         letters: list[Letter] = []
         while not letters:
             self._lineups.turn()

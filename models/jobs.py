@@ -57,7 +57,8 @@ class Job:
     """A request as the scheduler sees it.
 
     The caller sets ``is_cancelled`` (everything is released, nothing more is sent) and ``is_stopping`` (what is written
-    so far is the answer); the scheduler looks at both before every step. The rest is the scheduler's.
+    so far is the answer), at which the scheduler looks before every step, and ``looked_at``, when it last looked for
+    letters. The rest is the scheduler's.
 
     Args:
         prompts: 1 + G token id sequences, base first.
@@ -80,6 +81,7 @@ class Job:
     written: list[list[int]] = field(default_factory=list)
     scoring: Iterator[tuple[int, Tensor]] | None = None
     started_at: float = 0.0
+    looked_at: float = 0.0
 
     @property
     def with_guides(self) -> bool:

@@ -93,8 +93,9 @@ class Controls:
 
     Shapes: ``last_tokens`` and ``positions`` (B,) int64, which each step advances; ``guide_exponents`` (G, Bg) fp32;
     ``seeds`` (2, B) and ``tokens`` (V,) int32, keys of the noise; the rest (B, 1): base_exponents, temperatures, top_p,
-    min_p and log_plausibility fp32, top_k int64. ``weighs``, ``truncates``, ``masks`` and ``samples`` say whether any
-    slot needs that work, ``n_likeliest`` how many tokens truncation looks at first, ``n_top`` how many to report.
+    min_p and log_plausibility fp32, top_k int64. ``weighs``, ``truncates``, ``picks`` (top-k), ``masks`` and
+    ``samples`` say whether any slot needs that work, ``all_guide`` whether no guide sits out in its column,
+    ``n_likeliest`` how many tokens truncation looks at first, ``n_top`` how many to report.
     """
 
     def __init__(self, n_slots: int, n_columns: int, n_guides: int, tokens: Tensor) -> None:
@@ -112,13 +113,14 @@ class Controls:
         self.base_exponents, self.log_plausibility = reals(n_slots, 1), reals(n_slots, 1)
         self.temperatures, self.top_p, self.min_p = reals(n_slots, 1), reals(n_slots, 1), reals(n_slots, 1)
         self.guide_exponents = reals(n_guides, n_columns)
-        self.weighs = self.masks = self.samples = self.truncates = False
+        self.weighs = self.all_guide = self.masks = self.samples = self.truncates = self.picks = False
         self.n_likeliest = self.n_top = 0
 
     @property
     def variant(self) -> tuple[bool | int, ...]:
         """What a recorded step depends on besides the tensors."""
-        return (self.weighs, self.masks, self.samples, self.truncates, self.n_likeliest, self.n_top)
+        flags = (self.weighs, self.all_guide, self.masks, self.samples, self.truncates, self.picks)
+        return (*flags, self.n_likeliest, self.n_top)
 
     def load(self, places: Sequence[Place | None], columns: Sequence[Place | None]) -> None:
         """Fill in the settings of every slot and guide column; an empty one decodes greedily and unguided."""
@@ -142,11 +144,13 @@ class Controls:
             none = (0.0,) * self.guide_exponents.shape[0]
             rows = [place.slot.guide_exponents if place else none for place in columns]
             self.guide_exponents.copy_(torch.tensor(rows, dtype=torch.float32).T)
+            self.all_guide = all(map(all, rows))
         self.weighs = any(slot.base_exponent != 1 for slot in slots)
         self.masks = any(slot.plausibility > 0 for slot in slots)
         self.samples = any(s.temperature > 0 for s in settings)
         # greedy takes the likeliest token, which no truncation removes
         self.truncates = any(s.temperature > 0 and (s.top_k or s.top_p < 1 or s.min_p) for s in settings)
+        self.picks = any(s.top_k for s in settings)
         # a partial sort takes a tenth of the time; all that top-k keeps must be among its tokens
         size = self.tokens.shape[0]
         self.n_likeliest = min(size, max([512, *(s.top_k for s in settings)])) if device.type == "cpu" else size

@@ -24,18 +24,19 @@ def decide(logprobs: Logprobs, controls: Controls) -> Tensor:
     the tokens drawn, and ``controls.positions``. Only tensor operations: nothing here waits for the device.
     """
     base = logprobs.base
-    scores = mix(logprobs, controls.base_exponents if controls.weighs else None, controls.guide_exponents)
+    base_exponents = controls.base_exponents if controls.weighs else None
+    scores = mix(logprobs, base_exponents, controls.guide_exponents, all_guide=controls.all_guide)
     if controls.masks:
         scores = mask_implausible(scores, base, controls.log_plausibility)
-    tokens = draw(scores, controls)
+    tokens, likeliest = draw(scores, controls)
     controls.last_tokens.copy_(tokens[:, 0])
     controls.positions += 1
 
     mixed = scores.log_softmax(dim=-1)
     columns = [tokens.float(), base.gather(-1, tokens), mixed.gather(-1, tokens), *information(mixed, base)]
     if controls.n_top:
-        top_logprobs, top_ids = mixed.topk(controls.n_top, dim=-1)
-        columns += [top_ids.float(), base.gather(-1, top_ids).exp(), top_logprobs.exp()]
+        top_ids = mixed.topk(controls.n_top, dim=-1)[1] if likeliest is None else likeliest[:, : controls.n_top]
+        columns += [top_ids.float(), base.gather(-1, top_ids).exp(), mixed.gather(-1, top_ids).exp()]
     rows = torch.cat(columns, dim=-1).view(-1)
     if not logprobs.guides.numel():
         return rows

@@ -15,7 +15,9 @@ from steering.ensemble import Logprobs
 _LOWEST_LOGPROB = -1e30
 
 
-def mix(logprobs: Logprobs, base_exponents: Tensor | None, guide_exponents: Tensor) -> Tensor:
+def mix(
+    logprobs: Logprobs, base_exponents: Tensor | None, guide_exponents: Tensor, *, all_guide: bool = False
+) -> Tensor:
     """Return the scores (B, V), fp32, of the mixture before any mask.
 
     Args:
@@ -23,13 +25,15 @@ def mix(logprobs: Logprobs, base_exponents: Tensor | None, guide_exponents: Tens
         base_exponents: (B, 1) fp32, a_0 of each slot; None is 1 everywhere.
         guide_exponents: (G, Bg) fp32, a_i of each guide in each guided slot.
 
-    An exponent of 0 leaves its member out: 0 · (-inf) is NaN, and so is 0 · NaN from a broken guide.
+    With ``all_guide`` no guide's exponent is 0, which saves looking: an exponent of 0 leaves its member out, for
+    0 · (-inf) is NaN, and so is 0 · NaN from a broken guide.
     """
     scores = logprobs.base if base_exponents is None else _weigh(logprobs.base, base_exponents)
     if guide_exponents.numel() == 0:
         return scores
-    pull = _weigh(logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents[..., None]).sum(dim=0)
-    return scores.index_add(0, logprobs.guided, pull)
+    guides, exponents = logprobs.guides.clamp(min=_LOWEST_LOGPROB), guide_exponents[..., None]
+    weighed = guides.mul_(exponents) if all_guide else _weigh(guides, exponents)
+    return scores.index_add(0, logprobs.guided, weighed.sum(dim=0))
 
 
 def _weigh(logprobs: Tensor, exponents: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ from steering.controls import Controls
 from steering.noise import gumbel_noise
 
 
-def draw(scores: Tensor, controls: Controls) -> Tensor:
-    """Return one token id per slot, (B, 1) int64.
+def draw(scores: Tensor, controls: Controls) -> tuple[Tensor, Tensor | None]:
+    """Return one token id per slot, (B, 1) int64, and the likeliest tokens' ids in falling order where they are known.
+
+    They are (B, n) int64, n at least ``controls.n_top``; None where nothing had to be sorted.
 
     The token is the argmax of score + T · Gumbel noise over what truncation keeps, which draws from softmax(score / T);
     temperature 0 is greedy.
@@ -18,14 +20,15 @@ def draw(scores: Tensor, controls: Controls) -> Tensor:
         controls: of the B slots.
     """
     if not controls.samples:
-        return scores.argmax(dim=-1, keepdim=True)
+        return scores.argmax(dim=-1, keepdim=True), None
     if not controls.truncates:
         noise = gumbel_noise(controls.seeds, controls.positions, controls.tokens)
-        return torch.addcmul(scores, controls.temperatures, noise).argmax(dim=-1, keepdim=True)
+        return torch.addcmul(scores, controls.temperatures, noise).argmax(dim=-1, keepdim=True), None
     kept, token_ids = truncate(scores, controls)
     # the noise of a token depends on its id alone, so only the tokens still in the draw need theirs
     noise = gumbel_noise(controls.seeds, controls.positions, controls.tokens[token_ids])
-    return token_ids.gather(-1, torch.addcmul(kept, controls.temperatures, noise).argmax(dim=-1, keepdim=True))
+    drawn = torch.addcmul(kept, controls.temperatures, noise).argmax(dim=-1, keepdim=True)
+    return token_ids.gather(-1, drawn), token_ids
 
 
 def truncate(scores: Tensor, controls: Controls) -> tuple[Tensor, Tensor]:
@@ -47,23 +50,28 @@ def truncate(scores: Tensor, controls: Controls) -> tuple[Tensor, Tensor]:
             ordered, token_ids = scores.sort(dim=-1, descending=True)
         else:
             ordered, token_ids = scores.topk(n_likeliest, dim=-1)
-        last_kept = _last_kept(scores, ordered, controls)
+        last_kept = _last_kept(scores, (ordered, token_ids), controls)
         if n_likeliest == size or bool((ordered[:, -1:] < last_kept).all()):
             break
     return ordered.masked_fill(ordered < last_kept, -torch.inf), token_ids
 
 
-def _last_kept(scores: Tensor, ordered: Tensor, controls: Controls) -> Tensor:
-    """Return the score (B, 1) of the last token kept among the likeliest ones, ``ordered`` (B, n)."""
-    top_k, inverse = controls.top_k, torch.where(controls.temperatures == 0, 1.0, controls.temperatures).reciprocal()
-    kept = (torch.arange(ordered.shape[-1], device=scores.device) < top_k) | (top_k == 0)
-    scaled = (ordered * inverse).masked_fill(~kept, -torch.inf)
-    # top-p is a share of what top-k left; without top-k that is everything, the tokens not looked at included
-    everything = (scores * inverse).logsumexp(dim=-1, keepdim=True)
-    total = torch.where(top_k == 0, everything, scaled.logsumexp(dim=-1, keepdim=True))
-    probs = (scaled - total).exp()
+def _last_kept(scores: Tensor, likeliest: tuple[Tensor, Tensor], controls: Controls) -> Tensor:
+    """Return the score (B, 1) of the last token kept among the likeliest ones: their scores and ids, (B, n) each."""
+    ordered, token_ids = likeliest
+    inverse = torch.where(controls.temperatures == 0, 1.0, controls.temperatures).reciprocal()
+    # on a CPU log_softmax takes a third of logsumexp's time
+    logprobs = (scores * inverse).log_softmax(dim=-1).gather(-1, token_ids)
+    cut = torch.zeros_like(logprobs, dtype=torch.bool)
+    if controls.picks:
+        top_k = controls.top_k
+        cut = (torch.arange(ordered.shape[-1], device=scores.device) >= top_k) & (top_k > 0)
+        # top-p is a share of what top-k left; without top-k that is everything, the tokens not looked at included
+        left = logprobs.masked_fill(cut, -torch.inf)
+        logprobs = torch.where(top_k > 0, left.log_softmax(dim=-1), left)
+    probs = logprobs.exp()
     # the mass before a token decides, so the token that reaches p is still inside
-    kept &= (probs.cumsum(dim=-1) - probs < controls.top_p) | (controls.top_p == 1)
-    kept &= probs >= controls.min_p * probs[:, :1]
-    kept[:, 0] = True
-    return ordered.gather(-1, kept.sum(dim=-1, keepdim=True) - 1)
+    cut |= (probs.cumsum(dim=-1) - probs >= controls.top_p) & (controls.top_p < 1)
+    cut |= probs < controls.min_p * probs[:, :1]
+    cut[:, 0] = False
+    return ordered.gather(-1, (~cut).sum(dim=-1, keepdim=True) - 1)

@@ -39,6 +39,9 @@ def test_the_mixture_equals_multiplying_probabilities_in_float64(seed: int, a0: 
     base, guides = random_logprobs(seed, V), random_logprobs(seed + 1, len(exponents), V)
     logprobs = Logprobs(base.float()[None], guides.float()[:, None], torch.tensor([0]))
     scores = mix(logprobs, torch.tensor([[a0]]), torch.tensor(exponents)[:, None])
+    if all(exponents):
+        said = mix(logprobs, torch.tensor([[a0]]), torch.tensor(exponents)[:, None], all_guide=True)
+        assert torch.equal(said, scores)
     mixed = scores[0].softmax(-1).double()
     expected = torch.tensor(brute_force(base, guides, a0, exponents), dtype=torch.float64)
     # scores reach about 100, where fp32 has a spacing of 8e-6; relative to 1, probabilities are good to 1e-5

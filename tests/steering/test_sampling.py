@@ -102,9 +102,9 @@ def test_masked_tokens_stay_masked() -> None:
 def test_temperature_zero_takes_the_likeliest_token_also_beside_sampled_slots(top_p: float) -> None:
     scores = random_scores(4, n_rows=8)
     greedy = [SamplingSettings(temperature=0.0, top_p=top_p, seed=n) for n in range(8)]
-    assert torch.equal(draw(scores, controls(*greedy))[:, 0], scores.argmax(-1))
+    assert torch.equal(draw(scores, controls(*greedy))[0][:, 0], scores.argmax(-1))
     mixed = [*greedy[:7], SamplingSettings(temperature=2.0, top_p=top_p)]
-    assert torch.equal(draw(scores, controls(*mixed))[:7, 0], scores.argmax(-1)[:7])
+    assert torch.equal(draw(scores, controls(*mixed))[0][:7, 0], scores.argmax(-1)[:7])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -113,7 +113,7 @@ def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature: float, top_k
     scores = torch.tensor([1.0, 0.5, 0.0, -1.0, -2.0, -torch.inf])
     n = 20_000
     settings = [SamplingSettings(temperature=temperature, top_p=1.0, top_k=top_k, seed=seed) for seed in range(n)]
-    tokens = draw(scores.expand(n, -1), controls(*settings, vocabulary_size=6))[:, 0]
+    tokens = draw(scores.expand(n, -1), controls(*settings, vocabulary_size=6))[0][:, 0]
     counts = torch.bincount(tokens, minlength=6).double()
     n_kept = top_k or 5
     expected = (scores[:n_kept] / temperature).softmax(-1).double() * n
@@ -127,7 +127,7 @@ def test_truncation_draws_the_token_that_the_whole_vocabulary_would_give() -> No
     scores = random_scores(6, n_rows=200)
     settings = [SamplingSettings(temperature=1.0, top_p=1.0, top_k=V - 1, seed=seed) for seed in range(200)]
     whole = [SamplingSettings(temperature=1.0, top_p=1.0, seed=seed) for seed in range(200)]
-    truncated, full = draw(scores, controls(*settings)), draw(scores, controls(*whole))
+    truncated, full = draw(scores, controls(*settings))[0], draw(scores, controls(*whole))[0]
     least = scores.argmin(-1, keepdim=True)
     assert torch.equal(truncated[full != least], full[full != least])
 
@@ -137,4 +137,4 @@ def test_a_small_change_of_scores_rarely_changes_the_token() -> None:
     scores = random_scores(9, n_rows=2000)
     nudged = scores + 0.01 * random_scores(10, n_rows=2000)
     plain = controls(*(SamplingSettings(temperature=1.0, top_p=1.0, seed=seed) for seed in range(2000)))
-    assert (draw(scores, plain) == draw(nudged, plain)).float().mean() > 0.95
+    assert (draw(scores, plain)[0] == draw(nudged, plain)[0]).float().mean() > 0.95
