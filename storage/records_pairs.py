@@ -121,8 +121,8 @@ class JudgedPair:
 class PairFilter:
     """Which judgements are meant; None means all. Times are aware; ``since`` is included, ``until`` is not.
 
-    ``include_steer`` adds judgements of the Steer page, which belong to no study and are left out when ``study_ids`` is
-    given.
+    ``include_steer`` adds judgements of the Steer page, which belong to no study and are left out when ``study_ids``
+    names one; with no study in it they are all there is.
 
     Raises:
         InputError: a time has no zone, the times leave nothing between them, or a text cannot be stored.
@@ -135,6 +135,11 @@ class PairFilter:
     since: datetime | None = None
     until: datetime | None = None
     include_steer: bool = False
+
+    @property
+    def wants_steer(self) -> bool:
+        """Whether judgements of the Steer page are meant."""
+        return self.include_steer and not self.study_ids
 
     def __post_init__(self) -> None:
         named = (self.study_ids, self.dimensions, self.annotator_ids, self.groups)
@@ -163,7 +168,10 @@ class OutcomeCount:
 
 @dataclass(frozen=True)
 class AnnotatorCount:
-    """What one annotator did in a study; times in UTC. ``n_items`` counts comparisons, all dimensions together."""
+    """What one annotator did in a study; times in UTC. ``n_items`` counts comparisons, all dimensions together.
+
+    ``study_id`` is empty for the Steer page.
+    """
 
     study_id: str
     annotator_id: str

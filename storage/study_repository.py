@@ -6,6 +6,7 @@ from typing import Protocol
 from storage.records import Judgement
 from storage.records_audit import AuditEntry
 from storage.records_pairs import AnnotatorCount, JudgedPair, NamedBlend, OutcomeCount, PairFilter
+from storage.records_seen import Standing
 from storage.records_studies import (
     MAX_UNDO,
     Answer,
@@ -107,6 +108,23 @@ class StudyRepository(Protocol):
             InputError: the answers are of several items or annotators, are none, or about what the study does not ask.
         """
 
+    def go_on(
+        self,
+        study_id: str,
+        annotator_id: str,
+        answers: Sequence[Answer] = (),
+        uncertainty: Mapping[str, float] | None = None,
+    ) -> Standing:
+        """Store this annotator's answers about an item, if any, as ``answer`` does, and lay out what is next.
+
+        What lies before them is that of ``next_assignment``, and is given together with the answers or not at all. But
+        when the study has closed, the answers are stored before that is told.
+
+        Raises:
+            NotFoundError: there is no such study or annotator, or they were not given the item.
+            InputError: as ``answer`` and ``next_assignment``.
+        """
+
     def answered(self, study_id: str, annotator_id: str, limit: int = MAX_UNDO) -> tuple[Assignment, ...]:
         """What the annotator answered last, newest first.
 
@@ -145,7 +163,10 @@ class ResultsRepository(Protocol):
         """Blends A and B of every regular item of a study, by the item's id; empty when there is no such study."""
 
     def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
-        """What each annotator did in each study, gold items and repetitions included."""
+        """What each annotator did in each study, gold items and repetitions included, and if wanted on Steer."""
+
+    def annotators_called(self, display_name: str) -> tuple[str, ...]:
+        """The ids of the annotators of that name, also of those who judged nothing; an empty name is nobody's."""
 
     def pairs(self, wanted: PairFilter, *, with_texts: bool = True) -> Iterator[JudgedPair]:
         """The judgements that hold, oldest first, read bit by bit; ``with_texts`` False leaves prompt and answers out.

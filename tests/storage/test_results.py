@@ -113,6 +113,7 @@ def test_a_filter_leaves_out_what_is_not_meant(
     for wanted, kept in (
         (PairFilter(study_ids=(first,), include_steer=True), lambda pair: pair.study_id == first),
         (PairFilter(study_ids=()), lambda _: False),
+        (PairFilter(study_ids=(), include_steer=True), lambda pair: pair.study_id is None),
         (PairFilter(dimensions=(OVERALL,), include_steer=True), lambda pair: pair.dimension == OVERALL),
         (PairFilter(annotator_ids=(eve,), include_steer=True), lambda pair: pair.annotator_id == eve),
         (PairFilter(groups=("nurses",), include_steer=True), lambda pair: pair.annotator_id == ada),
@@ -125,6 +126,26 @@ def test_a_filter_leaves_out_what_is_not_meant(
     assert (steer.outcome, steer.study, steer.shown_left) == (Outcome.B, "", CanonicalSide.A)
     assert steer.blend_a.key == "unguided"
     assert steer.blend_b.key == blend_key(comparison.right.blend.weights) == "harmlessness=-0.1 helpfulness=2"
+    (count,) = results.annotator_counts(PairFilter(study_ids=(), include_steer=True))
+    assert (count.study_id, count.annotator_id, count.display_name, count.group) == ("", eve, "Eve", "doctors")
+    assert (count.n_items, count.n_judgements, count.first_at) == (1, 1, steer.judged_at)
+    assert results.annotator_counts(PairFilter(study_ids=(first,), include_steer=True)) == results.annotator_counts(
+        PairFilter(study_ids=(first,))
+    )
+
+
+def test_annotators_are_found_by_name_also_if_they_judged_nothing(
+    repository: SqlRepository, results: SqlResults
+) -> None:
+    first, second, nameless = (
+        repository.annotator(key, name).id for key, name in (("a", "Ada"), ("b", "Ada"), ("c", ""))
+    )
+    assert results.annotators_called("Ada") == tuple(sorted((first, second)))
+    assert results.annotators_called("ada") == results.annotators_called("") == ()
+    for annotator in (second, nameless):
+        repository.delete_annotator(annotator)
+    assert results.annotators_called("Ada") == (first,)
+    assert results.annotators_called("") == ()
 
 
 def test_what_was_taken_back_or_replaced_or_deleted_is_in_no_result(

@@ -67,21 +67,19 @@ def _forget(arguments: argparse.Namespace) -> Iterator[str]:
 
 def _delete_annotator(arguments: argparse.Namespace) -> Iterator[str]:
     from storage.records import is_id
-    from storage.records_pairs import PairFilter
     from storage.sql_repository import SqlRepository
     from storage.sql_results import SqlResults
 
     name = arguments.name
     with opened(arguments) as database:
-        counts = SqlResults(database).annotator_counts(PairFilter())
-        found = sorted({count.annotator_id for count in counts if count.display_name == name})
+        found = SqlResults(database).annotators_called(name)
         if len(found) > 1:
             raise InputError(
                 f"{len(found)} annotators are called {name!r}: {', '.join(found)}.", hint="Give the id of one."
             )
         if not found and not is_id(name):
             raise InputError(
-                f"Nobody called {name!r} has judged a study.",
+                f"Nobody called {name!r} is known here.",
                 hint="Give the name as the Judge page shows it, or the id that results and exports show.",
             )
         deleted = SqlRepository(database).delete_annotator(found[0] if found else name, ACTOR)
