@@ -25,6 +25,8 @@ from ui.results.actions import ResultsActions
 from ui.results.events import add_results_page, connect_blend_link
 from ui.runs import SteerEngine
 from ui.settings import Settings
+from ui.studying.actions import StudyingActions
+from ui.studying.events import add_studies_page
 from ui.theme import build_theme, head, style_sheet
 
 POLL_SECONDS = 0.2
@@ -46,7 +48,7 @@ def build_page(
 ) -> gr.Blocks:
     """Lay the pages out and bind their events.
 
-    Without ``studies`` there is no Judge page, and without ``results`` and those no Results page.
+    Without ``studies`` there is no Judge page, and without ``results`` and those neither a Results nor a Studies page.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
@@ -70,6 +72,7 @@ def build_page(
         if results is not None:
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
+            add_studies_page(blocks, StudyingActions(engine, studies, results, settings, is_private=is_private))
     return blocks
 
 

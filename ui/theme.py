@@ -38,7 +38,8 @@ def build_theme() -> gr.themes.Base:
 
 def style_sheet() -> str:
     """The pages' CSS."""
-    return "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "judge.css", "results.css"))
+    names = ("page.css", "judge.css", "results.css", "studies.css")
+    return "".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def head() -> str:
@@ -46,5 +47,5 @@ def head() -> str:
     words = json.dumps({"panes": {f"pane-{side}": wording.PANE_REGION[side] for side in Side}})
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     assert _WORDS_PLACE in script
-    judge_script = (_FOLDER / "judge.js").read_text(encoding="utf-8")
-    return f"<script>{script.replace(_WORDS_PLACE, words)}</script><script>{judge_script}</script>"
+    others = [(_FOLDER / name).read_text(encoding="utf-8") for name in ("judge.js", "studies.js")]
+    return "".join(f"<script>{text}</script>" for text in (script.replace(_WORDS_PLACE, words), *others))
