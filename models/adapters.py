@@ -5,7 +5,7 @@ with the base weight once and with all guides' low-rank factors side by side, ma
 guide's delta. Base rows get none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,30 +150,29 @@ class WrappedForward:
     For every architecture that takes explicit positions, masks and caches; see :class:`models.ensemble.ForwardPass`.
     """
 
-    def __init__(self, model: PreTrainedModel, adapters: Sequence[LoraWeights]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, adapters: Sequence[LoraWeights], earlier: "WrappedForward | None" = None
+    ) -> None:
         """Wrap every layer of ``model``, which is mutated, that some adapter changes.
 
-        Guides without a module have zeros there; smaller ranks are padded with zeros.
+        Guides without a module have zeros there; smaller ranks are padded with zeros. ``earlier`` is a forward pass of
+        the same model that may be used by turns with this one.
         """
         self.model = model
-        self.wrapped = []
-        modules = dict(model.named_modules())
+        self._modules: _Modules = _Modules(model) if earlier is None else earlier._modules
+        self.wrapped: dict[str, RowLinear] = {}
         for module in sorted({module for adapter in adapters for module in adapter.factors}):
-            inner = modules[module]
+            inner = self._modules.inner[module]
             a, b = _side_by_side([adapter.factors.get(module) for adapter in adapters], _weight_of(inner))
-            row_linear = RowLinear(inner, a, b, len(adapters))
-            parent, _, child = module.rpartition(".")
-            setattr(modules[parent], child, row_linear)
-            self.wrapped.append(row_linear)
-
-    @property
-    def nbytes(self) -> int:
+            self.wrapped[module] = RowLinear(inner, a, b, len(adapters))
+        self._modules.wrap(self.wrapped)
+        self.nbytes = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
         """The bytes of weights that a step reads."""
-        return sum(weight.nbytes for weight in [*self.model.parameters(), *self.model.buffers()])
 
     def __call__(self, tokens: Tensor, cache: RowCache, owners: Owners, keep: Tensor | int) -> Tensor:
         """Return logits (R, K, V rows of the head) at the K positions ``keep`` names."""
-        for layer in self.wrapped:
+        self._modules.wrap(self.wrapped)
+        for layer in self.wrapped.values():
             layer.owners = owners
         logits: Tensor = self.model(
             input_ids=tokens,
@@ -186,13 +185,30 @@ class WrappedForward:
         return logits
 
 
+class _Modules:
+    """A model's own modules, and which of them are wrapped at the moment."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.inner = dict(model.named_modules())
+        self._wrapped: Mapping[str, RowLinear] = {}
+
+    def wrap(self, wrapped: Mapping[str, RowLinear]) -> None:
+        """Have these layers wrapped and no others."""
+        if wrapped is self._wrapped:
+            return
+        for name, module in [*((name, self.inner[name]) for name in self._wrapped), *wrapped.items()]:
+            parent, _, child = name.rpartition(".")
+            setattr(self.inner[parent], child, module)
+        self._wrapped = wrapped
+
+
 def check_fit(model: PreTrainedModel, adapters: Sequence[LoraWeights], names: Sequence[str]) -> None:
     """Check that every adapter changes linear layers that ``model`` has, of their shapes; ``names`` are for errors.
 
     Raises:
         LoadError: an adapter names a module the base does not have, one of another shape, or none at all.
     """
-    modules = dict(model.named_modules())
+    modules = {name: _inner(module) for name, module in model.named_modules()}
     for adapter, name in zip(adapters, names, strict=True):
         missing = [module for module in adapter.factors if module not in modules]
         if missing or not adapter.factors:
@@ -216,11 +232,18 @@ def _weight_of(inner: nn.Module) -> Tensor:
     return weight if hook is None else torch.empty(weight.shape, dtype=weight.dtype, device=hook.execution_device)
 
 
+def _inner(module: nn.Module) -> nn.Module:
+    """The base's own layer, where it is wrapped."""
+    return module.inner if isinstance(module, RowLinear) else module
+
+
 def _sizes(inner: nn.Module) -> tuple[int, int]:
-    """Return (in, out) of a Linear, or of the transposed Conv1D that GPT-2 uses."""
+    """Return (in, out) of a Linear, whose weight may have been joined with others, or of GPT-2's transposed Conv1D."""
+    if isinstance(inner, nn.Linear):
+        return inner.in_features, inner.out_features
     weight = inner.weight
     assert isinstance(weight, Tensor)
-    return (weight.shape[1], weight.shape[0]) if isinstance(inner, nn.Linear) else (weight.shape[0], weight.shape[1])
+    return weight.shape[0], weight.shape[1]
 
 
 def _side_by_side(factors: Sequence[tuple[Tensor, Tensor] | None], weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,7 +15,7 @@ from models.cpu import choose_threads
 from models.engine import Engine
 from models.ensemble import ModelEnsemble
 from models.fused import FusedForward, can_fuse
-from models.lineups import Loaded
+from models.lineups import Beside, Loaded
 from models.loading import context_length, is_split, shared_vocabulary, told_as_load_error
 from models.members import Group, Members
 from models.memory import Budget, plan_memory
@@ -22,6 +23,7 @@ from models.options import EngineOptions, StepPath
 from models.parts import GuideParts, Parts, load_parts
 from models.presets import Preset
 from models.recording import CudaGraphs, run_eagerly
+from models.refit import refitted
 from models.scheduler import Limits
 from steering.errors import LoadError
 
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 # How much of a prompt is read between two steps of the others: about as long as a few steps take.
 _CHUNK_TOKENS = {"cuda": 1024, "cpu": 128}
 _DEFAULTS = EngineOptions()
+_TRIAL_SHARE = 8  # of the memory for keys and values, what guides that are tried out may take
 _SLACK_BYTES = 2**20  # an arena is divided among groups, layers, keys and values, and loses a little each time
 
 
@@ -57,24 +60,12 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
     Raises:
         LoadError: they do not fit together, or their architecture cannot be decoded.
     """
-    model, tokenizer, guides = parts.model, parts.tokenizer, parts.guides
-    dimensions = tuple(guide.info.dimension for guide in guides)
-    _check_dimensions(dimensions)
-    separate = [(guide.info.id, guide.model, guide.tokenizer) for guide in guides if guide.model and guide.tokenizer]
-    vocabulary_size = shared_vocabulary(parts.base_id, (model, tokenizer), separate)
-    models = [model, *(guide.model for guide in guides if guide.model)]
-    base = BaseInfo(
-        id=parts.base_id,
-        revision=parts.revision,
-        device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
-        context_length=min(map(context_length, models)),
-        vocabulary_size=vocabulary_size,
-    )
+    vocabulary_size = _check_together(parts)
+    model = parts.model
     if model.device.type == "cpu":
-        choose_threads(models)
-    members = Members(_groups(model, guides), dimensions, vocabulary_size, _eos_token_ids(model, tokenizer))
-    budget = plan_memory(members, options.memory_fraction, base.context_length)
+        choose_threads(_models(parts))
+    members = _members(parts, _groups(parts), vocabulary_size)
+    budget = plan_memory(members, options.memory_fraction, _context_length(parts))
     ways = _ways(options, model, budget)
     ensemble = ModelEnsemble(members, ways, budget.remembered_bytes if options.remembers else 0)
     limits = Limits(
@@ -86,11 +77,77 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
         # without an arena the old and the new places of all answers are there at once while one joins or leaves
         cache_bytes=budget.cache_bytes if ways.arena_bytes else budget.cache_bytes // 2,
     )
-    templates = (parts.chat_template, *(guide.chat_template or parts.chat_template for guide in guides))
-    infos = tuple(guide.info for guide in guides)
-    loaded = Loaded(ensemble, tokenizer, templates, base, infos, limits, parts, parts.examples)
-    logger.info("Loaded %s with %s.", base.id, ", ".join(guide.id for guide in infos) or "no guides")
-    return Engine(loaded, in_background=options.in_background)
+    return Engine(_loaded(parts, ensemble, limits), in_background=options.in_background)
+
+
+def with_guides(loaded: Loaded, guides: Sequence[GuideParts], beside: Beside) -> Loaded:
+    """Return what answers with other guides on the base of ``loaded``, whose weights are not loaded again.
+
+    It computes what loading base and guides anew would compute, bit by bit. Guides that stay are shared.
+
+    Args:
+        loaded: what answers now.
+        guides: those that shall answer.
+        beside: whether ``loaded`` goes on beside it, or its weights are taken over.
+
+    Raises:
+        LoadError: they do not fit together; ``loaded`` is as it was.
+    """
+    parts = replace(loaded.parts, guides=tuple(guides))
+    vocabulary_size = _check_together(parts)
+    old = loaded.ensemble
+    first, *others = old.members.groups
+    taken_over = {id(group.model): group for group in others}
+    new_models = [guide.model for guide in guides if guide.model and id(guide.model) not in taken_over]
+    made = {id(model): make_group(model, [0], [], has_base=False) for model in new_models}
+    adapters, before = ([guide.lora for guide in each if guide.lora] for each in (guides, loaded.parts.guides))
+    forward = refitted(first, adapters, before=before, in_place=beside is Beside.NOTHING)
+    groups = [replace(first, guides=_with_lora(guides), forward_pass=forward)]
+    for index, guide in enumerate(guides):
+        if guide.model:
+            groups.append(replace((taken_over | made)[id(guide.model)], guides=(index,)))
+    ways, limits = old.ways, loaded.limits
+    if beside is Beside.EVERYBODY:
+        ways, limits = Ways(), replace(limits, cache_bytes=limits.cache_bytes // _TRIAL_SHARE)
+    ensemble = ModelEnsemble(_members(parts, groups, vocabulary_size), ways, old.remembered_bytes)
+    return _loaded(parts, ensemble, limits)
+
+
+def _check_together(parts: Parts) -> int:
+    """Check that base and guides can answer together; returns the size of the vocabulary they share."""
+    _check_dimensions(tuple(guide.info.dimension for guide in parts.guides))
+    adapters = [(guide.lora, guide.info.id) for guide in parts.guides if guide.lora]
+    check_fit(parts.model, [lora for lora, _ in adapters], [name for _, name in adapters])
+    own = [(guide.info.id, guide.model, guide.tokenizer) for guide in parts.guides if guide.model and guide.tokenizer]
+    return shared_vocabulary(parts.base_id, (parts.model, parts.tokenizer), own)
+
+
+def _models(parts: Parts) -> list[PreTrainedModel]:
+    return [parts.model, *(guide.model for guide in parts.guides if guide.model)]
+
+
+def _context_length(parts: Parts) -> int:
+    return min(map(context_length, _models(parts)))
+
+
+def _members(parts: Parts, groups: Sequence[Group], vocabulary_size: int) -> Members:
+    dimensions = tuple(guide.info.dimension for guide in parts.guides)
+    return Members(groups, dimensions, vocabulary_size, _eos_token_ids(parts.model, parts.tokenizer))
+
+
+def _loaded(parts: Parts, ensemble: ModelEnsemble, limits: Limits) -> Loaded:
+    model, guides = parts.model, tuple(guide.info for guide in parts.guides)
+    base = BaseInfo(
+        id=parts.base_id,
+        revision=parts.revision,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        context_length=_context_length(parts),
+        vocabulary_size=ensemble.vocabulary_size,
+    )
+    templates = (parts.chat_template, *(guide.chat_template or parts.chat_template for guide in parts.guides))
+    logger.info("Loaded %s with %s.", base.id, ", ".join(guide.id for guide in guides) or "no guides")
+    return Loaded(ensemble, parts.tokenizer, templates, base, guides, limits, parts, parts.examples)
 
 
 def _ways(options: EngineOptions, model: PreTrainedModel, budget: Budget) -> Ways:
@@ -118,13 +175,15 @@ def _check_dimensions(dimensions: tuple[str, ...]) -> None:
             )
 
 
-def _groups(model: PreTrainedModel, guides: Sequence[GuideParts]) -> list[Group]:
+def _with_lora(guides: Sequence[GuideParts]) -> tuple[int, ...]:
+    return tuple(index for index, guide in enumerate(guides) if guide.lora)
+
+
+def _groups(parts: Parts) -> list[Group]:
     """The base with every LoRA guide is one group; every guide that is a model of its own is another."""
-    adapters = [(index, guide.lora, guide.info.id) for index, guide in enumerate(guides) if guide.lora]
-    loras = [lora for _, lora, _ in adapters]
-    check_fit(model, loras, [name for _, _, name in adapters])
-    first = make_group(model, [index for index, _, _ in adapters], loras, has_base=True)
-    separate = [(index, guide.model) for index, guide in enumerate(guides) if guide.model]
+    loras = [guide.lora for guide in parts.guides if guide.lora]
+    first = make_group(parts.model, _with_lora(parts.guides), loras, has_base=True)
+    separate = [(index, guide.model) for index, guide in enumerate(parts.guides) if guide.model]
     return [first, *(make_group(own, [index], [], has_base=False) for index, own in separate)]
 
 

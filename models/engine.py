@@ -12,7 +12,7 @@ from functools import partial
 from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
 from models.detokenizing import spell
 from models.jobs import Job, Letter, Waiting
-from models.lineups import Lineup, Lineups, Loaded
+from models.lineups import Build, Lineup, Lineups, Loaded
 from models.memory import is_out_of_memory
 from models.prompting import prompt_token_ids
 from models.scheduler import Scheduler
@@ -192,7 +192,7 @@ class Engine:
         if thread is not None:
             thread.join(timeout=CLOSING_SECONDS)
 
-    def swap(self, build: Callable[[Loaded], Loaded], *, drains: bool) -> None:
+    def swap(self, build: Build) -> None:
         """Replace the guides between two steps by what ``build`` makes; see :meth:`models.lineups.Lineups.swap`.
 
         Returns when new requests are answered by them.
@@ -200,13 +200,14 @@ class Engine:
         Raises:
             Exception: what ``build`` raises; the guides are then those they were.
         """
-        self._between_steps(partial(self._lineups.swap, build, drains=drains))
+        self._between_steps(partial(self._lineups.swap, build))
 
     @contextmanager
-    def trial(self, build: Callable[[Loaded], Loaded]) -> Iterator["Trial"]:
+    def trial(self, build: Build) -> Iterator["Trial"]:
         """Hold other guides beside those that answer everybody, for whoever asks what is yielded.
 
         Raises:
+            CapacityError: memory does not suffice for both.
             Exception: what ``build`` raises.
         """
         lineup = self._between_steps(partial(self._lineups.hold, build))

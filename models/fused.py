@@ -24,18 +24,18 @@ from models.products import make_product
 _ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 # those whose frequencies do not depend on how long the sequence is
 _ROTARY_TYPES = ("default", "linear", "llama3", "yarn")
-_PROJECTIONS = (
+PROJECTIONS = (
     ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     ("self_attn.o_proj",),
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
-_TURNED = ("self_attn.q_proj", "self_attn.k_proj")
+TURNED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
 def can_fuse(model: PreTrainedModel, adapters: Sequence[LoraWeights]) -> bool:
     """Whether :class:`FusedForward` computes what ``model`` with ``adapters`` computes."""
-    known = {name for group in _PROJECTIONS for name in group}
+    known = {name for group in PROJECTIONS for name in group}
     layers_only = all(_within_layer(module) in known for adapter in adapters for module in adapter.factors)
     if model.config.model_type not in _ARCHITECTURES or not layers_only or is_split(model):
         return False
@@ -161,7 +161,7 @@ class FusedForward:
         # where weights are bf16, a CPU still computes everything between the products in fp32
         self.dtype = torch.float32 if model.device.type == "cpu" else model.dtype
         inputs, modules = Inputs(), dict(model.named_modules())
-        self.layers = [self._joined(index, modules, adapters, inputs) for index in range(config.num_hidden_layers)]
+        self.layers = [self.joined(index, modules, adapters, inputs) for index in range(config.num_hidden_layers)]
         self.norm = Norm(self.body.norm, self.dtype)
         head: Any = model.lm_head
         self.head = make_product(head.weight.data, head.bias)
@@ -172,15 +172,16 @@ class FusedForward:
         half = self.head_size // 2
         self.turns = torch.complex(cos[0, :, :half], sin[0, :, :half])
 
-    def _joined(
+    def joined(
         self, index: int, modules: Mapping[str, nn.Module], adapters: Sequence[LoraWeights], inputs: Inputs
     ) -> "_Layer":
+        """Make a layer of the model's ``modules``, whose weights are taken away, with the factors of ``adapters``."""
         prefix = f"model.layers.{index}."
         projections = []
-        for group in _PROJECTIONS:
+        for group in PROJECTIONS:
             linears = [module for name in group if isinstance(module := modules[prefix + name], nn.Linear)]
             factors = [[adapter.factors.get(prefix + name) for name in group] for adapter in adapters]
-            turned = [self.head_size if name in _TURNED else 0 for name in group]
+            turned = [self.head_size if name in TURNED else 0 for name in group]
             projections.append(Projection(linears, factors, turned, inputs))
         qkv, o, gate_up, down = projections
         layer: Any = modules[prefix.removesuffix(".")]

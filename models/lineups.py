@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -20,12 +21,14 @@ from models.answers import BaseInfo, ComparisonRequest, GuideInfo
 from models.detokenizing import Detokenizer
 from models.ensemble import ModelEnsemble
 from models.jobs import Job
+from models.memory import free_bytes
 from models.parts import Parts
 from models.prompting import prompt_token_ids
+from models.refit import copied_bytes
 from models.runs import Run
 from models.scheduler import Limits, Scheduler
 from steering.controls import slot_for
-from steering.errors import PromptError
+from steering.errors import CapacityError, PromptError
 from steering.types import Blend, SamplingSettings
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,19 @@ class Loaded:
     limits: Limits
     parts: Parts
     examples: tuple[str, ...] = ()
+
+
+class Beside(Enum):
+    """What goes on answering beside a new lineup: nothing, so that it may take over its weights; the lineup before it
+    until its requests have ended; or, where guides are only tried out, the lineup that answers everybody."""
+
+    NOTHING = auto()
+    RETIRING = auto()
+    EVERYBODY = auto()
+
+
+# Makes a lineup of the one that answers now.
+Build = Callable[[Loaded, Beside], Loaded]
 
 
 class Lineup:
@@ -155,33 +171,50 @@ class Lineups:
         with self._changed:
             self._changed.wait_for(lambda: not self._is_draining, timeout_seconds)
 
-    def swap(self, build: Callable[[Loaded], Loaded], *, drains: bool) -> "Future[Lineup]":
-        """Have the current lineup replaced between two steps by what ``build`` makes of it.
+    def swap(self, build: Build) -> "Future[Lineup]":
+        """Have the current lineup replaced between two steps by what ``build`` makes of it; where it raises, it stays.
 
-        With ``drains`` that is done when every request has ended, and new ones wait meanwhile: ``build`` may then take
-        the old lineup's weights. Where it raises, the old lineup goes on.
+        Where memory does not suffice for both, that is done when every request has ended, and new ones wait meanwhile.
         """
+        drains = not self._has_room_beside()
 
         def work() -> Lineup:
             old = self.current
             if drains:
                 old.scheduler.release()
-            new = Lineup(build(old.loaded))
+            new = Lineup(build(old.loaded, Beside.NOTHING if drains else Beside.RETIRING))
             self._enter(new)
             self.current = new
             return new
 
         return self._ask(work, drains=drains)
 
-    def hold(self, build: Callable[[Loaded], Loaded]) -> "Future[Lineup]":
-        """Have a lineup made beside the current one, for those who ask it by name; until :meth:`let_go`."""
+    def hold(self, build: Build) -> "Future[Lineup]":
+        """Have a lineup made beside the current one, for those who ask it by name; until :meth:`let_go`.
+
+        Raises:
+            CapacityError: memory does not suffice for both.
+        """
+        if not self._has_room_beside(for_trial=True):
+            raise CapacityError(
+                "There is no memory to hold another set of guides beside the one that answers everybody.",
+                hint="Lower --memory-fraction, or compare the versions by their held-out pairs.",
+            )
 
         def work() -> Lineup:
-            new = Lineup(build(self.current.loaded), is_held=True)
+            new = Lineup(build(self.current.loaded, Beside.EVERYBODY), is_held=True)
             self._enter(new)
             return new
 
         return self._ask(work, drains=False)
+
+    def _has_room_beside(self, *, for_trial: bool = False) -> bool:
+        """Whether another lineup fits beside the current one; an arena has taken all memory that caches may take."""
+        loaded = self.current.loaded
+        if loaded.ensemble.ways.arena_bytes and not for_trial:
+            return False
+        free = free_bytes(loaded.ensemble.device) - loaded.limits.cache_bytes
+        return free >= copied_bytes(loaded.ensemble.members.groups[0])
 
     def let_go(self, lineup: Lineup) -> None:
         """Drop a lineup that was held when its requests have ended."""

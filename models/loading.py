@@ -12,6 +12,7 @@ import huggingface_hub
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.cpu import has_fast_bf16
@@ -285,4 +286,5 @@ def shared_vocabulary(
 
 def _n_rows(model: PreTrainedModel) -> int:
     embeddings = model.get_output_embeddings()
-    return int(embeddings.weight.shape[0])
+    # a head whose weight was taken over by a joined forward pass still knows its size
+    return int(embeddings.out_features if isinstance(embeddings, nn.Linear) else embeddings.weight.shape[0])

@@ -35,7 +35,7 @@ def plan_memory(members: Members, memory_fraction: float, context_length: int) -
     """
     spread = getattr(members.groups[0].model, "hf_device_map", {}).values()
     devices = {torch.device("cuda", index) for index in spread if isinstance(index, int)} or {members.device}
-    free = min(_free_bytes(device) for device in devices) * len(devices)
+    free = min(free_bytes(device) for device in devices) * len(devices)
     allowed = int(memory_fraction * free)
     remembered = min(allowed // _REMEMBERED_SHARE, _MOST_REMEMBERED_BYTES[members.device.type])
     budget = Budget(allowed - remembered, remembered)
@@ -50,7 +50,8 @@ def plan_memory(members: Members, memory_fraction: float, context_length: int) -
     return budget
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
+    """How much memory a device, or this process's container, has left."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info(device)[0])

@@ -27,6 +27,10 @@ class Product(Protocol):
         """Return ``residual`` (N, out) + x Wᵀ + bias."""
         ...
 
+    def plain(self) -> Tensor:
+        """Return the weight (out, in) as it was given, bit by bit; it may be the one multiplied with."""
+        ...
+
 
 def make_product(weight: Tensor, bias: Tensor | None = None) -> Product:
     """Store ``weight`` (out, in), which may be freed afterwards, for products on its device."""
@@ -60,6 +64,10 @@ class _Packed:
         y: Tensor = self._operator.binary(x, residual, self._weight, self._bias, "add")
         return y
 
+    def plain(self) -> Tensor:
+        weight: Tensor = self._weight.to_dense()
+        return weight
+
 
 class _Dense:
     """A weight as torch's own products want it."""
@@ -76,3 +84,6 @@ class _Dense:
     def onto(self, residual: Tensor, x: Tensor) -> Tensor:
         y = torch.addmm(residual, x, self._weight.T)
         return y if self._bias is None else y.add_(self._bias)
+
+    def plain(self) -> Tensor:
+        return self._weight
