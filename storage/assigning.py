@@ -1,15 +1,15 @@
-"""Giving items to annotators, taking their answers and taking them back, inside a transaction."""
+"""Giving items to annotators, inside a transaction. What is done at every save is few statements, made once."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, insert, select
 from sqlalchemy.orm import Session, aliased
 
-from steering.errors import InputError
-from storage.judging import Withdrawal, lock_comparison, record, withdraw
 from storage.next_item import (
     REPEAT_GAP,
     RESERVED_FOR,
@@ -20,22 +20,26 @@ from storage.next_item import (
     choose_regular,
     roles_due,
 )
-from storage.records import ComparisonKind, Judgement, JudgementInput, is_id, new_id
+from storage.records import ComparisonKind, new_id
 from storage.records_pairs import CanonicalSide
-from storage.records_studies import MAX_UNDO, Answer, ItemRole
-from storage.saving import not_found
+from storage.records_seen import Seen, Standing
+from storage.records_studies import ItemRole, Progress
+from storage.rows import messages_from, read, text_from
 from storage.study_rows import rules_from
 from storage.study_tables import AssignmentRow, StudyItemRow, StudyRow
-from storage.tables import ComparisonRow, JudgementRow
+from storage.tables import ComparisonRow, GenerationRow
+
+_ITEMS, _ASSIGNMENTS = StudyItemRow.__table__, AssignmentRow.__table__
 
 
 @dataclass(frozen=True)
 class Turn:
-    """An annotator's turn in a study, and what they were given before."""
+    """An annotator's turn in a study, and what they were given before; ``position`` is that of the next item."""
 
     study_id: str
     annotator_id: str
     given: Given
+    position: int
     now: datetime
 
 
@@ -49,16 +53,46 @@ def open_assignment(session: Session, study_id: str, annotator_id: str) -> Assig
     return session.scalars(query.order_by(AssignmentRow.position).limit(1)).one_or_none()
 
 
-def given_to(session: Session, study_id: str, annotator_id: str) -> Given:
-    """How many items of a study the annotator was given."""
-    query = (
-        select(StudyItemRow.role, func.count())
-        .join(AssignmentRow, AssignmentRow.item_id == StudyItemRow.id)
-        .where(AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id)
-        .group_by(StudyItemRow.role)
-    )
-    counts = {role: int(n_items) for role, n_items in session.execute(query)}
-    return Given(*(counts.get(role.value, 0) for role in (ItemRole.REGULAR, ItemRole.GOLD, ItemRole.REPEAT)))
+def turn_of(session: Session, study_id: str, annotator_id: str, now: datetime) -> Turn:
+    """The annotator's next turn."""
+    found = session.connection().execute(_given_by_role(), {"of_study": study_id, "of_annotator": annotator_id}).all()
+    counts = {role: int(n_items) for role, n_items, _ in found}
+    given = Given(*(counts.get(role.value, 0) for role in (ItemRole.REGULAR, ItemRole.GOLD, ItemRole.REPEAT)))
+    position = max((last for _, _, last in found), default=-1) + 1
+    return Turn(study_id, annotator_id, given, position, now)
+
+
+def standing_of(
+    session: Session, study: StudyRow, annotator_id: str, now: datetime, uncertainty: Mapping[str, float] | None
+) -> Standing:
+    """What lies before the annotator, given to them now if nothing does; the study must be locked."""
+    rules = rules_from(study)
+    seen = _seen(session, study.id, annotator_id)
+    if seen is None:
+        assign_next(session, rules, turn_of(session, study.id, annotator_id, now), uncertainty)
+        seen = _seen(session, study.id, annotator_id)
+    return Standing(seen, progress_of(session, study.id, annotator_id, rules.overlap))
+
+
+def _seen(session: Session, study_id: str, annotator_id: str) -> Seen | None:
+    """The oldest item that was given to the annotator and not answered."""
+    found = session.connection().execute(_lying(), {"of_study": study_id, "of_annotator": annotator_id}).one_or_none()
+    if found is None:
+        return None
+
+    def seen() -> Seen:
+        texts = text_from(found.text_a), text_from(found.text_b)
+        left, right = texts if found.shown_left == CanonicalSide.A.value else texts[::-1]
+        return Seen(found.item_id, messages_from(found.messages), left, right)
+
+    return read(f"item {found.item_id}", seen)
+
+
+def progress_of(session: Session, study_id: str, annotator_id: str, overlap: int) -> Progress:
+    """How far the annotator is in a study that wants so many answers to each item."""
+    about = {"of_study": study_id, "of_annotator": annotator_id, "role": ItemRole.REGULAR.value, "overlap": overlap}
+    n_given, n_answered, n_unasked = session.connection().execute(_counts(), about).one()
+    return Progress(n_answered, n_given - n_answered + n_unasked)
 
 
 def assign_next(session: Session, rules: Rules, turn: Turn, uncertainty: Mapping[str, float] | None) -> None:
@@ -69,7 +103,8 @@ def assign_next(session: Session, rules: Rules, turn: Turn, uncertainty: Mapping
                 return
             continue
         if role is ItemRole.GOLD:
-            unseen = session.scalars(_unseen(turn.study_id, turn.annotator_id, ItemRole.GOLD))
+            about = {"of_study": turn.study_id, "of_annotator": turn.annotator_id, "role": ItemRole.GOLD.value}
+            unseen = session.connection().execute(_unseen(), about).scalars()
             item_id = choose_any(rules, turn.annotator_id, unseen)
         else:
             candidates = _candidates(session, rules, turn)
@@ -79,145 +114,94 @@ def assign_next(session: Session, rules: Rules, turn: Turn, uncertainty: Mapping
             return
 
 
-def unanswered_regular(study_id: str, annotator_id: str) -> Select[str]:
-    """The ids of the regular items that the annotator was not given."""
-    return _unseen(study_id, annotator_id, ItemRole.REGULAR)
-
-
-def answer_item(session: Session, answers: Sequence[Answer], now: datetime) -> tuple[Judgement, ...]:
-    """Store answers of one annotator about one item; see ``StudyRepository.answer``.
-
-    Raises:
-        NotFoundError: the annotator was not given this item.
-        InputError: an answer is about what the study does not ask, or its client key was used elsewhere.
-    """
-    assignment = _locked_assignment(session, answers[0].item_id, answers[0].annotator_id)
-    dimensions = rules_from(session.get_one(StudyRow, assignment.study_id)).dimensions
-    for answer in answers:
-        if answer.dimension not in dimensions:
-            raise InputError(
-                f"The study does not ask about {answer.dimension!r}.",
-                hint=f"It asks about: {', '.join(sorted(dimensions))}.",
-            )
-    comparison_id = assignment.item.comparison_id
-    stored = tuple(record(session, _judgement_input(answer, comparison_id), now) for answer in answers)
-    session.flush()
-    if assignment.answered_at is None:
-        holding = select(JudgementRow.dimension).where(
-            JudgementRow.comparison_id == comparison_id,
-            JudgementRow.annotator_id == assignment.annotator_id,
-            JudgementRow.superseded_at.is_(None),
-        )
-        if dimensions <= set(session.scalars(holding)):
-            assignment.answered_at = now
-            _count_answer(session, assignment.item_id, 1)
-    return stored
-
-
-def undo_item(session: Session, item_id: str, annotator_id: str, now: datetime) -> AssignmentRow:
-    """Take back what the annotator said of an item; see ``StudyRepository.undo``.
-
-    Raises:
-        NotFoundError: the annotator was not given this item.
-        InputError: ten items or more were answered since, or taken back and not answered again.
-    """
-    assignment = _locked_assignment(session, item_id, annotator_id)
-    if assignment.answered_at is not None:
-        # Those that were answered later, and those taken back before: nobody goes back further than ten in one go.
-        taken_back = exists().where(
-            JudgementRow.annotator_id == annotator_id,
-            JudgementRow.comparison_id == StudyItemRow.comparison_id,
-            JudgementRow.withdrawn_at.is_not(None),
-        )
-        is_taken_back = AssignmentRow.answered_at.is_(None) & taken_back
-        later = (
-            select(func.count())
-            .select_from(AssignmentRow)
-            .join(StudyItemRow, StudyItemRow.id == AssignmentRow.item_id)
-            .where(
-                AssignmentRow.study_id == assignment.study_id,
-                AssignmentRow.annotator_id == annotator_id,
-                or_(AssignmentRow.answered_at > assignment.answered_at, is_taken_back),
-            )
-        )
-        if session.scalars(later).one() >= MAX_UNDO:
-            raise InputError(
-                f"This answer is not one of your last {MAX_UNDO}.", hint="Ask whoever runs the study to change it."
-            )
-        assignment.answered_at = None
-        _count_answer(session, item_id, -1)
-    withdraw(session, Withdrawal(assignment.item.comparison_id, annotator_id, now))
-    return assignment
-
-
-def _locked_assignment(session: Session, item_id: str, annotator_id: str) -> AssignmentRow:
-    item = session.get(StudyItemRow, item_id) if is_id(item_id) and is_id(annotator_id) else None
-    if item is not None:
-        lock_comparison(session, item.comparison_id)
-        # Read after the lock: another tab may have answered meanwhile.
-        assignment = session.get(AssignmentRow, (item_id, annotator_id))
-        if assignment is not None:
-            return assignment
-    raise not_found("item of yours", item_id)
-
-
-def _count_answer(session: Session, item_id: str, change: int) -> None:
-    n_answered = StudyItemRow.n_answered + change
-    session.execute(update(StudyItemRow).where(StudyItemRow.id == item_id).values(n_answered=n_answered))
-
-
-def _judgement_input(answer: Answer, comparison_id: str) -> JudgementInput:
-    return JudgementInput(
-        comparison_id=comparison_id,
-        annotator_id=answer.annotator_id,
-        dimension=answer.dimension,
-        choice=answer.choice,
-        client_key=answer.client_key,
-        reason=answer.reason,
-        strength=answer.strength,
+@cache
+def _given_by_role() -> Select[Any]:
+    return (
+        select(_ITEMS.c.role, func.count(), func.max(_ASSIGNMENTS.c.position))
+        .join(_ASSIGNMENTS, _ASSIGNMENTS.c.item_id == _ITEMS.c.id)
+        .where(_is_theirs())
+        .group_by(_ITEMS.c.role)
     )
 
 
-def _unseen(study_id: str, annotator_id: str, role: ItemRole) -> Select[str]:
-    seen = exists().where(AssignmentRow.item_id == StudyItemRow.id, AssignmentRow.annotator_id == annotator_id)
-    return select(StudyItemRow.id).where(StudyItemRow.study_id == study_id, StudyItemRow.role == role.value, ~seen)
+@cache
+def _lying() -> Select[Any]:
+    comparisons = ComparisonRow.__table__
+    a, b = GenerationRow.__table__.alias("a"), GenerationRow.__table__.alias("b")
+    texts = (a.c.messages, a.c.text.label("text_a"), b.c.text.label("text_b"))
+    return (
+        select(_ASSIGNMENTS.c.item_id, _ASSIGNMENTS.c.shown_left, *texts)
+        .join(_ITEMS, _ITEMS.c.id == _ASSIGNMENTS.c.item_id)
+        .join(comparisons, comparisons.c.id == _ITEMS.c.comparison_id)
+        .join(a, a.c.id == comparisons.c.left_generation_id)
+        .join(b, b.c.id == comparisons.c.right_generation_id)
+        .where(_is_theirs(), _ASSIGNMENTS.c.answered_at.is_(None))
+        .order_by(_ASSIGNMENTS.c.position)
+        .limit(1)
+    )
+
+
+@cache
+def _counts() -> Select[Any]:
+    unasked = _unseen().where(_ITEMS.c.n_answered < bindparam("overlap")).with_only_columns(func.count())
+    n_given, n_answered = func.count(_ASSIGNMENTS.c.item_id), func.count(_ASSIGNMENTS.c.answered_at)
+    return select(n_given, n_answered, unasked.scalar_subquery()).where(_is_theirs())
+
+
+def _is_theirs() -> ColumnElement[bool]:
+    of_study = _ASSIGNMENTS.c.study_id == bindparam("of_study")
+    return of_study & (_ASSIGNMENTS.c.annotator_id == bindparam("of_annotator"))
+
+
+@cache
+def _unseen() -> Select[Any]:
+    """The items of a role that an annotator was not given."""
+    given = AssignmentRow.__table__.alias("given")
+    seen = exists().where(given.c.item_id == _ITEMS.c.id, given.c.annotator_id == bindparam("of_annotator"))
+    return select(_ITEMS.c.id).where(
+        _ITEMS.c.study_id == bindparam("of_study"), _ITEMS.c.role == bindparam("role"), ~seen
+    )
+
+
+@cache
+def _wanting() -> Select[Any]:
+    return _unseen().where(_ITEMS.c.n_answered < bindparam("overlap")).add_columns(_ITEMS.c.n_answered)
+
+
+@cache
+def _being_given() -> Select[Any]:
+    return (
+        select(_ASSIGNMENTS.c.item_id, func.count())
+        .where(
+            _ASSIGNMENTS.c.study_id == bindparam("of_study"),
+            _ASSIGNMENTS.c.answered_at.is_(None),
+            _ASSIGNMENTS.c.shown_at > bindparam("since"),
+        )
+        .group_by(_ASSIGNMENTS.c.item_id)
+    )
 
 
 def _candidates(session: Session, rules: Rules, turn: Turn) -> list[Candidate]:
-    being_given = (
-        select(AssignmentRow.item_id, func.count())
-        .where(
-            AssignmentRow.study_id == turn.study_id,
-            AssignmentRow.answered_at.is_(None),
-            AssignmentRow.shown_at > turn.now - RESERVED_FOR,
-        )
-        .group_by(AssignmentRow.item_id)
-    )
-    reserved = {item_id: int(n_given) for item_id, n_given in session.execute(being_given)}
-    wanting = unanswered_regular(turn.study_id, turn.annotator_id).where(StudyItemRow.n_answered < rules.overlap)
-    return [
-        Candidate(item_id, n_answered + reserved.get(item_id, 0))
-        for item_id, n_answered in session.execute(wanting.add_columns(StudyItemRow.n_answered))
-    ]
+    connection = session.connection()
+    lately = {"of_study": turn.study_id, "since": turn.now - RESERVED_FOR}
+    reserved = {item_id: int(n_given) for item_id, n_given in connection.execute(_being_given(), lately)}
+    about = {"of_study": turn.study_id, "of_annotator": turn.annotator_id}
+    wanted = {"role": ItemRole.REGULAR.value, "overlap": rules.overlap}
+    found = connection.execute(_wanting(), about | wanted)
+    return [Candidate(item_id, n_answered + reserved.get(item_id, 0)) for item_id, n_answered in found]
 
 
 def _assign(session: Session, turn: Turn, item_id: str, shown_left: CanonicalSide) -> None:
-    last = select(func.max(AssignmentRow.position)).where(
-        AssignmentRow.study_id == turn.study_id, AssignmentRow.annotator_id == turn.annotator_id
-    )
-    n_before = session.scalars(last).one()
-    session.add(
-        AssignmentRow(
-            item_id=item_id,
-            annotator_id=turn.annotator_id,
-            study_id=turn.study_id,
-            position=0 if n_before is None else n_before + 1,
-            shown_left=shown_left.value,
-            shown_at=turn.now,
-            answered_at=None,
-        )
-    )
-    session.flush()
+    values = {
+        "item_id": item_id,
+        "annotator_id": turn.annotator_id,
+        "study_id": turn.study_id,
+        "position": turn.position,
+        "shown_left": shown_left.value,
+        "shown_at": turn.now,
+        "answered_at": None,
+    }
+    session.connection().execute(insert(AssignmentRow), values)
 
 
 def _assign_repetition(session: Session, rules: Rules, turn: Turn) -> bool:

@@ -1,7 +1,9 @@
 """Adding to the audit, in the transaction of what it tells about: neither is there without the other."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from steering.errors import InputError
@@ -29,13 +31,20 @@ class Audit:
 
     def add(self, action: str, record_kind: str, record_id: str, **details: str | int) -> None:
         """One entry; ``details`` are ids, numbers and words of the code, never what a person wrote."""
-        self._session.add(
-            AuditRow(
-                at=self._at,
-                actor=self._actor,
-                action=action,
-                record_kind=record_kind,
-                record_id=record_id,
-                details=to_json(details),
-            )
-        )
+        self.add_all([(action, record_kind, record_id, details)])
+
+    def add_all(self, entries: Iterable[tuple[str, str, str, Mapping[str, str | int]]]) -> None:
+        """Several entries in one statement: each what ``add`` is given."""
+        rows = [
+            {
+                "at": self._at,
+                "actor": self._actor,
+                "action": action,
+                "record_kind": record_kind,
+                "record_id": record_id,
+                "details": to_json(details),
+            }
+            for action, record_kind, record_id, details in entries
+        ]
+        if rows:
+            self._session.connection().execute(insert(AuditRow), rows)

@@ -1,9 +1,12 @@
 """Recording judgements inside a transaction: revisions, replayed clicks, withdrawals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from steering.errors import InputError
@@ -12,6 +15,9 @@ from storage.records import Judgement, JudgementInput, new_id
 from storage.rows import judgement_from
 from storage.saving import not_found, require_annotator
 from storage.tables import ComparisonRow, JudgementRow, RepeatedClickRow
+
+_Row = dict[str, Any]
+_JUDGEMENTS = JudgementRow.__table__
 
 
 def lock_comparison(session: Session, comparison_id: str) -> str:
@@ -29,27 +35,91 @@ def lock_comparison(session: Session, comparison_id: str) -> str:
     return kind
 
 
-def record(session: Session, judgement: JudgementInput, now: datetime) -> Judgement:
-    """Store what a click says, see ``Repository.record_judgement``; the comparison must be locked.
+def record(session: Session, judgements: Sequence[JudgementInput], now: datetime) -> tuple[Judgement, ...]:
+    """Store what clicks of one annotator about one comparison say, see ``Repository.record_judgement``.
+
+    The comparison must be locked. Few statements, however many questions a study asks: this is done at every save.
 
     Raises:
         NotFoundError: there is no such annotator.
-        InputError: the client key was used for another judgement.
+        InputError: a client key was used for another judgement.
     """
-    require_annotator(session, judgement.annotator_id)
-    answered = _answered(session, judgement)
-    if answered is not None:
-        return judgement_from(answered)
-    history = history_query(judgement.comparison_id, judgement.dimension, judgement.annotator_id)
-    current = session.scalars(history.where(JudgementRow.superseded_at.is_(None))).one_or_none()
-    if current is not None and not _changes(current, judgement):
-        session.add(RepeatedClickRow(client_key=judgement.client_key, judgement_id=current.id, clicked_at=now))
-        return judgement_from(current)
-    row = _add_revision(session, judgement, current, now)
-    Audit(session, judgement.annotator_id, now).add(
-        "recorded", "judgement", row.id, comparison=row.comparison_id, revision=row.revision
+    about = {(judgement.comparison_id, judgement.annotator_id) for judgement in judgements}
+    assert len(about) == 1, "clicks of one annotator about one comparison"
+    annotator_id = judgements[0].annotator_id
+    require_annotator(session, annotator_id)
+    revisions = _Revisions(session, judgements, now)
+    stored = [revisions.holding(judgement) for judgement in judgements]
+    revisions.write()
+    audit = Audit(session, annotator_id, now)
+    audit.add_all(
+        ("recorded", "judgement", str(row["id"]), {"comparison": row["comparison_id"], "revision": row["revision"]})
+        for row in revisions.made
     )
-    return judgement_from(row)
+    return tuple(judgement_from(JudgementRow(**row)) for row in stored)
+
+
+class _Revisions:
+    """What is stored of one comparison and annotator, and what clicks add to it; rows are by column name."""
+
+    def __init__(self, session: Session, judgements: Sequence[JudgementInput], now: datetime) -> None:
+        self._connection = session.connection()
+        self._now = now
+        keys = [judgement.client_key for judgement in judgements]
+        parameters = {"comparison_id": judgements[0].comparison_id, "annotator_id": judgements[0].annotator_id}
+        history = self._rows(_history(), parameters)
+        # A key is looked for everywhere: it may have been used for another judgement.
+        self._by_key = {row["client_key"]: row for row in self._rows(_by_client_key(), {"keys": keys})}
+        self._by_key |= {row.pop("repeated_key"): row for row in self._rows(_by_repeated_key(), {"keys": keys})}
+        # By the highest revision, not by the row that holds: after a withdrawal none does.
+        self._n_revisions = {row["dimension"]: row["revision"] for row in history}
+        self._current = {row["dimension"]: row for row in history if row["superseded_at"] is None}
+        self._superseded: list[str] = []
+        self._repeated: list[_Row] = []
+        self.made: list[_Row] = []
+
+    def _rows(self, query: Select[Any], parameters: dict[str, Any]) -> list[_Row]:
+        return [dict(row) for row in self._connection.execute(query, parameters).mappings()]
+
+    def holding(self, judgement: JudgementInput) -> _Row:
+        """The row that holds what this click says: one that is there, or a new one."""
+        row = self._by_key.get(judgement.client_key)
+        if row is not None:
+            stored = (row["comparison_id"], row["dimension"], row["annotator_id"])
+            if stored != (judgement.comparison_id, judgement.dimension, judgement.annotator_id):
+                raise InputError(
+                    f"The client key {judgement.client_key!r} was used for another judgement.",
+                    hint="Give each click its own key.",
+                )
+            return row
+        current = self._current.get(judgement.dimension)
+        if current is not None and not _changes(current, judgement):
+            repeated = {"client_key": judgement.client_key, "judgement_id": current["id"], "clicked_at": self._now}
+            self._repeated.append(repeated)
+            self._by_key[judgement.client_key] = current
+            return current
+        return self._add(judgement, current)
+
+    def _add(self, judgement: JudgementInput, current: _Row | None) -> _Row:
+        if current is not None:
+            current["superseded_at"] = self._now
+            self._superseded.append(current["id"])
+        revision = self._n_revisions.get(judgement.dimension, 0) + 1
+        row = _values(judgement, revision, self._now)
+        self._n_revisions[judgement.dimension] = revision
+        self._current[judgement.dimension] = self._by_key[judgement.client_key] = row
+        self.made.append(row)
+        return row
+
+    def write(self) -> None:
+        """Store what was added."""
+        if self._superseded:
+            # Before the insert: the schema lets only one row of a judgement hold.
+            superseding = update(JudgementRow).where(JudgementRow.id.in_(self._superseded))
+            self._connection.execute(superseding.values(superseded_at=self._now))
+        for table, rows in ((JudgementRow, self.made), (RepeatedClickRow, self._repeated)):
+            if rows:
+                self._connection.execute(insert(table), rows)
 
 
 @dataclass(frozen=True)
@@ -86,52 +156,48 @@ def history_query(comparison_id: str, dimension: str, annotator_id: str) -> Sele
     )
 
 
-def _answered(session: Session, judgement: JudgementInput) -> JudgementRow | None:
-    """The row that this client key led to when it was first seen."""
-    query = select(JudgementRow).where(JudgementRow.client_key == judgement.client_key)
-    row = session.scalars(query).one_or_none()
-    if row is None:
-        repeated = session.get(RepeatedClickRow, judgement.client_key)
-        row = session.get_one(JudgementRow, repeated.judgement_id) if repeated else None
-    if row is None:
-        return None
-    stored = (row.comparison_id, row.dimension, row.annotator_id)
-    if stored != (judgement.comparison_id, judgement.dimension, judgement.annotator_id):
-        raise InputError(
-            f"The client key {judgement.client_key!r} was used for another judgement.",
-            hint="Give each click its own key.",
-        )
-    return row
-
-
-def _changes(current: JudgementRow, judgement: JudgementInput) -> bool:
-    new_reason = judgement.reason not in ("", current.reason)
-    return new_reason or (current.choice, current.strength) != (judgement.choice, judgement.strength)
-
-
-def _add_revision(
-    session: Session, judgement: JudgementInput, current: JudgementRow | None, now: datetime
-) -> JudgementRow:
-    # Asked of the history, not of the row that holds: after a withdrawal none does.
-    history = history_query(judgement.comparison_id, judgement.dimension, judgement.annotator_id)
-    n_before = session.scalars(history.with_only_columns(func.max(JudgementRow.revision))).one() or 0
-    if current is not None:
-        # Before the insert: the schema lets only one row of a judgement hold.
-        session.execute(update(JudgementRow).where(JudgementRow.id == current.id).values(superseded_at=now))
-    row = JudgementRow(
-        id=new_id(),
-        comparison_id=judgement.comparison_id,
-        annotator_id=judgement.annotator_id,
-        dimension=judgement.dimension,
-        choice=judgement.choice.value,
-        strength=None if judgement.strength is None else judgement.strength.value,
-        client_key=judgement.client_key,
-        reason=judgement.reason,
-        revision=n_before + 1,
-        judged_at=now,
-        superseded_at=None,
-        withdrawn_at=None,
+@cache
+def _history() -> Select[Any]:
+    """Every revision of one annotator's judgements of a comparison, oldest first."""
+    mine = (_JUDGEMENTS.c.comparison_id == bindparam("comparison_id")) & (
+        _JUDGEMENTS.c.annotator_id == bindparam("annotator_id")
     )
-    session.add(row)
-    session.flush()
-    return row
+    return select(_JUDGEMENTS).where(mine).order_by(_JUDGEMENTS.c.revision)
+
+
+@cache
+def _by_client_key() -> Select[Any]:
+    """The rows that client keys made."""
+    return select(_JUDGEMENTS).where(_JUDGEMENTS.c.client_key.in_(bindparam("keys", expanding=True)))
+
+
+@cache
+def _by_repeated_key() -> Select[Any]:
+    """The rows that client keys led to without changing them."""
+    repeated = RepeatedClickRow.__table__.c
+    query = select(_JUDGEMENTS, repeated.client_key.label("repeated_key")).join(
+        RepeatedClickRow.__table__, repeated.judgement_id == _JUDGEMENTS.c.id
+    )
+    return query.where(repeated.client_key.in_(bindparam("keys", expanding=True)))
+
+
+def _changes(current: _Row, judgement: JudgementInput) -> bool:
+    new_reason = judgement.reason not in ("", current["reason"])
+    return new_reason or (current["choice"], current["strength"]) != (judgement.choice, judgement.strength)
+
+
+def _values(judgement: JudgementInput, revision: int, now: datetime) -> _Row:
+    return {
+        "id": new_id(),
+        "comparison_id": judgement.comparison_id,
+        "annotator_id": judgement.annotator_id,
+        "dimension": judgement.dimension,
+        "choice": judgement.choice.value,
+        "strength": None if judgement.strength is None else judgement.strength.value,
+        "client_key": judgement.client_key,
+        "reason": judgement.reason,
+        "revision": revision,
+        "judged_at": now,
+        "superseded_at": None,
+        "withdrawn_at": None,
+    }

@@ -70,16 +70,10 @@ def choose_regular(
     """The regular item to ask: of those with too few answers one with the fewest, see ``StudyRepository``."""
     by_uncertainty = uncertainty if uncertainty is not None and rules.ordering is Ordering.UNCERTAIN else {}
     wanting = [candidate for candidate in candidates if candidate.n_answers < rules.overlap]
-    chosen = min(
-        wanting,
-        key=lambda candidate: (
-            candidate.n_answers,
-            -by_uncertainty.get(candidate.item_id, 0.0),
-            _fraction(rules.seed, annotator_id, candidate.item_id),
-        ),
-        default=None,
-    )
-    return chosen.item_id if chosen else None
+    n_fewest = min((candidate.n_answers for candidate in wanting), default=0)
+    least = [candidate.item_id for candidate in wanting if candidate.n_answers == n_fewest]
+    most = max((by_uncertainty.get(item_id, 0.0) for item_id in least), default=0.0)
+    return choose_any(rules, annotator_id, (each for each in least if by_uncertainty.get(each, 0.0) == most))
 
 
 def choose_any(rules: Rules, annotator_id: str, item_ids: Iterable[str]) -> str | None:

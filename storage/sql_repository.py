@@ -79,7 +79,8 @@ class SqlRepository:
                 raise InputError(
                     "This comparison belongs to a study.", hint="Judge it on the Judge page, where its sides are drawn."
                 )
-            return record(session, judgement, self._clock())
+            (stored,) = record(session, [judgement], self._clock())
+            return stored
 
     def judgements_of(self, comparison_id: str, annotator_id: str) -> tuple[Judgement, ...]:
         """The judgements that hold, of one comparison by one annotator; see ``Repository``."""

@@ -5,14 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, case, func, or_, select
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from steering.errors import InputError
-from storage.assigning import Turn, answer_item, assign_next, given_to, open_assignment, unanswered_regular, undo_item
+from storage.answering import answer_item, undo_item
+from storage.assigning import assign_next, open_assignment, progress_of, standing_of, turn_of
 from storage.audit import SYSTEM, Audit
 from storage.database import Database
+from storage.entering import has_consented, require_judging, study_row
 from storage.next_item import Rules
 from storage.records import MAX_NAME_CHARS, Judgement, check_text, is_id, new_id, utc_now
+from storage.records_seen import Standing
 from storage.records_studies import (
     MAX_UNDO,
     Answer,
@@ -25,7 +28,7 @@ from storage.records_studies import (
     StudyState,
     StudySummary,
 )
-from storage.saving import insert_if_absent, not_found, other_content, require_annotator, save_comparison
+from storage.saving import insert_if_absent, other_content, require_annotator, save_comparison
 from storage.study_repository import MAX_PAGE
 from storage.study_rows import (
     assignment_from,
@@ -74,7 +77,7 @@ class SqlStudies:
     def study(self, study_id: str) -> Study:
         """The study with that id; see ``StudyRepository``."""
         with self._database.reading() as session:
-            return study_from(_study_row(session, study_id, with_prompts=True))
+            return study_from(study_row(session, study_id, with_prompts=True))
 
     def studies(self) -> tuple[StudySummary, ...]:
         """Every study, newest first; see ``StudyRepository``."""
@@ -105,7 +108,7 @@ class SqlStudies:
     def set_state(self, study_id: str, state: StudyState, actor: str = SYSTEM) -> Study:
         """Change the state; see ``StudyRepository``."""
         with self._database.writing("The study was not changed.") as session:
-            row = _study_row(session, study_id, with_prompts=True, lock=True)
+            row = study_row(session, study_id, with_prompts=True, lock=True)
             before = StudyState(row.state)
             if before is not state:
                 if (before, state) not in _CHANGES:
@@ -119,7 +122,7 @@ class SqlStudies:
     def add_items(self, study_id: str, items: Sequence[StudyItem], actor: str = SYSTEM) -> None:
         """Store items with their comparisons, all or none; see ``StudyRepository``."""
         with self._database.writing("The items were not saved.") as session:
-            rules = rules_from(_study_row(session, study_id))
+            rules = rules_from(study_row(session, study_id))
             n_added = sum(
                 _add_item(session, study_id, rules, item)
                 for item in sorted(items, key=lambda item: bool(item.repeat_of))
@@ -139,7 +142,7 @@ class SqlStudies:
     def accept_consent(self, study_id: str, annotator_id: str) -> None:
         """Note that an annotator accepts the study's consent text; see ``StudyRepository``."""
         with self._database.writing("Your consent was not saved.") as session:
-            text = rules_from(_study_row(session, study_id)).consent
+            text = rules_from(study_row(session, study_id)).consent
             require_annotator(session, annotator_id)
             now = self._clock()
             sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -155,34 +158,58 @@ class SqlStudies:
     def has_consented(self, study_id: str, annotator_id: str) -> bool:
         """Whether nothing stands between the annotator and judging; see ``StudyRepository``."""
         with self._database.reading() as session:
-            return _has_consented(session, rules_from(_study_row(session, study_id)), study_id, annotator_id)
+            return has_consented(session, rules_from(study_row(session, study_id)), study_id, annotator_id)
 
     def next_assignment(
         self, study_id: str, annotator_id: str, uncertainty: Mapping[str, float] | None = None
     ) -> Assignment | None:
         """What this annotator is to judge now; see ``StudyRepository``."""
         with self._database.reading() as session:
-            self._require_judging(session, study_id, annotator_id)
+            require_judging(session, study_row(session, study_id), annotator_id)
             found = open_assignment(session, study_id, annotator_id)
             if found is not None:
                 return assignment_from(found)
         with self._database.writing("Nothing was given to you.") as session:
             # One at a time, so that no two draw the same item for its last answer.
-            rules = rules_from(_study_row(session, study_id, lock=True))
+            rules = rules_from(study_row(session, study_id, lock=True))
             require_annotator(session, annotator_id)
             if open_assignment(session, study_id, annotator_id) is None:
-                given = given_to(session, study_id, annotator_id)
-                assign_next(session, rules, Turn(study_id, annotator_id, given, self._clock()), uncertainty)
+                assign_next(session, rules, turn_of(session, study_id, annotator_id, self._clock()), uncertainty)
         with self._database.reading() as session:
             found = open_assignment(session, study_id, annotator_id)
             return assignment_from(found) if found else None
 
+    def go_on(
+        self,
+        study_id: str,
+        annotator_id: str,
+        answers: Sequence[Answer] = (),
+        uncertainty: Mapping[str, float] | None = None,
+    ) -> Standing:
+        """Store answers and lay out what is to be judged now, in one transaction; see ``StudyRepository``."""
+        if any(answer.annotator_id != annotator_id for answer in answers):
+            raise InputError("The answers are another annotator's.", hint="Send your own.")
+        _check_answers(answers, at_least=0)
+        told = "Your judgement was not saved." if answers else "Nothing was given to you."
+        with self._database.writing(told) as session:
+            if answers:
+                answer_item(session, answers, self._clock())
+            # Locked, as for ``next_assignment``, and after the item: always in this order.
+            study = study_row(session, study_id, lock=True)
+            try:
+                require_judging(session, study, annotator_id)
+            except InputError as error:
+                refusal: InputError | None = error  # what was said is stored all the same
+            else:
+                refusal = None
+                standing = standing_of(session, study, annotator_id, self._clock(), uncertainty)
+        if refusal is not None:
+            raise refusal
+        return standing
+
     def answer(self, answers: Sequence[Answer]) -> tuple[Judgement, ...]:
         """Store answers of one annotator about one item, all or none; see ``StudyRepository``."""
-        if len({(answer.item_id, answer.annotator_id) for answer in answers}) != 1:
-            raise InputError(
-                f"{len(answers)} answers are not of one annotator about one item.", hint="Send them item by item."
-            )
+        _check_answers(answers, at_least=1)
         with self._database.writing("Your judgement was not saved.") as session:
             return answer_item(session, answers, self._clock())
 
@@ -208,43 +235,18 @@ class SqlStudies:
     def progress(self, study_id: str, annotator_id: str) -> Progress:
         """How far the annotator is; see ``StudyRepository``."""
         with self._database.reading() as session:
-            rules = rules_from(_study_row(session, study_id))
+            rules = rules_from(study_row(session, study_id))
             if not is_id(annotator_id):
                 return Progress(0, 0)
-            counts = select(func.count(AssignmentRow.item_id), func.count(AssignmentRow.answered_at)).where(
-                AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id
-            )
-            n_given, n_answered = session.execute(counts).one()
-            unasked = unanswered_regular(study_id, annotator_id).where(StudyItemRow.n_answered < rules.overlap)
-            n_unasked = session.scalars(select(func.count()).select_from(unasked.subquery())).one()
-            return Progress(n_answered, n_given - n_answered + n_unasked)
-
-    def _require_judging(self, session: Session, study_id: str, annotator_id: str) -> None:
-        row = _study_row(session, study_id)
-        require_annotator(session, annotator_id)
-        if row.state != StudyState.OPEN.value:
-            raise InputError(f"The study {row.name!r} is {row.state}, not open.", hint="Ask whoever runs it.")
-        if not _has_consented(session, rules_from(row), study_id, annotator_id):
-            raise InputError("This study asks for your consent first.", hint="Read its text and accept it.")
+            return progress_of(session, study_id, annotator_id, rules.overlap)
 
 
-def _study_row(session: Session, study_id: str, *, with_prompts: bool = False, lock: bool = False) -> StudyRow:
-    query = select(StudyRow).where(StudyRow.id == study_id)
-    if with_prompts:
-        query = query.options(undefer(StudyRow.prompts))
-    if lock:
-        # Not FOR UPDATE, which would keep rows that only refer to the study waiting.
-        query = query.with_for_update(key_share=True)
-    row = session.scalars(query).one_or_none() if is_id(study_id) else None
-    if row is None:
-        raise not_found("study", study_id)
-    return row
-
-
-def _has_consented(session: Session, rules: Rules, study_id: str, annotator_id: str) -> bool:
-    if not rules.consent:
-        return True
-    return is_id(annotator_id) and session.get(ConsentRow, (study_id, annotator_id)) is not None
+def _check_answers(answers: Sequence[Answer], at_least: int) -> None:
+    n_about = len({(answer.item_id, answer.annotator_id) for answer in answers})
+    if not at_least <= n_about <= 1:
+        raise InputError(
+            f"{len(answers)} answers are not of one annotator about one item.", hint="Send them item by item."
+        )
 
 
 def _assignments(study_id: str, annotator_id: str) -> Select[AssignmentRow]:

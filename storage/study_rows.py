@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from sqlalchemy import Row
+
 from steering.types import SamplingSettings
 from storage.next_item import Rules
 from storage.records_audit import AuditEntry
@@ -46,8 +48,8 @@ def study_from(row: StudyRow) -> Study:
     return read(f"study {row.id}", lambda: _study(row))
 
 
-def rules_from(row: StudyRow) -> Rules:
-    """What of the settings is needed at every click.
+def rules_from(row: StudyRow | Row[Any]) -> Rules:
+    """What of the settings is needed at every click; of a row with the columns ``id``, ``settings`` and ``overlap``.
 
     Raises:
         StorageError: the row holds something that no Tiller wrote.
@@ -148,7 +150,7 @@ def _study(row: StudyRow) -> Study:
     return Study(row.id, row.name, settings, StudyState(row.state), row.created_at)
 
 
-def _rules(row: StudyRow) -> Rules:
+def _rules(row: StudyRow | Row[Any]) -> Rules:
     stored = json.loads(row.settings)
     return Rules(
         dimensions=frozenset(dimension for dimension, _ in stored["questions"]),

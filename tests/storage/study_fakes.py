@@ -18,6 +18,7 @@ from storage.next_item import (
 )
 from storage.records import MAX_NAME_CHARS, Judgement, JudgementInput, check_text, new_id, utc_now
 from storage.records_pairs import CanonicalSide, JudgedPair, PairFilter, outcome_of
+from storage.records_seen import Seen, Standing
 from storage.records_studies import (
     MAX_UNDO,
     Answer,
@@ -158,6 +159,27 @@ class InMemoryStudies:
             if self._n_answers(item.id) < study.settings.overlap
         ]
         return Progress(n_answered, len(mine) - n_answered + len(wanting))
+
+    def go_on(
+        self,
+        study_id: str,
+        annotator_id: str,
+        answers: Sequence[Answer] = (),
+        uncertainty: Mapping[str, float] | None = None,
+    ) -> Standing:
+        if any(answer.annotator_id != annotator_id for answer in answers):
+            raise InputError("The answers are another's.", hint="Send your own.")
+        self.study(study_id)
+        if answers:
+            self.answer(answers)
+        given = self.next_assignment(study_id, annotator_id, uncertainty)
+        progress = self.progress(study_id, annotator_id)
+        if given is None:
+            return Standing(None, progress)
+        comparison = given.item.comparison
+        texts = [comparison.left.text, comparison.right.text]
+        left, right = texts if given.shown_left is CanonicalSide.A else reversed(texts)
+        return Standing(Seen(given.item.id, comparison.left.messages, left, right), progress)
 
     def pairs(self, wanted: PairFilter, *, with_texts: bool = True) -> Iterator[JudgedPair]:
         """As ``ResultsRepository.pairs``, for studies only and filtered by study only."""

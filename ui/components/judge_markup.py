@@ -7,16 +7,17 @@ round, so nothing in it can tell which answer is whose.
 from collections.abc import Sequence
 
 from steering.types import Message
+from storage.records_seen import Seen
 from ui import wording_judge as wording
 from ui.components.markup import escape
-from ui.judge.actions import Desk, Shown
+from ui.judge.actions import Desk
 
 
-def item(shown: Shown) -> str:
+def item(shown: Seen, asked: Sequence[str]) -> str:
     """Prompt, both answers and the questions; `judge.js` makes the buttons work."""
     turns = "".join(_turn(message) for message in shown.messages)
     answers = _answer("left", wording.LEFT, shown.left) + _answer("right", wording.RIGHT, shown.right)
-    questions = "".join(_question(number, text) for number, text in enumerate(shown.questions))
+    questions = "".join(_question(number, text) for number, text in enumerate(asked))
     done = (
         f'<div class="judge-done"><button type="button" data-skip>{_keyed(*wording.SKIP)}</button>'
         f'<button type="button" data-save disabled>{_keyed(*wording.SAVE)}</button>'

@@ -7,15 +7,16 @@ nothing that tells whose they are.
 
 import hmac
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from steering.errors import InputError
-from steering.types import Message
 from storage.doubtful_items import DoubtfulItems
 from storage.records import MAX_NAME_CHARS, Annotator
 from storage.records_pairs import CanonicalSide
-from storage.records_studies import Assignment, Ordering, Progress, Study, StudyState, StudySummary
+from storage.records_seen import Seen
+from storage.records_studies import Answer, Assignment, Ordering, Progress, Study, StudyState, StudySummary
 from storage.repository import Repository
 from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
@@ -26,22 +27,12 @@ MAX_REMEMBERED_STUDIES = 100
 
 
 @dataclass(frozen=True)
-class Shown:
-    """All that a judge sees of an item; ``item_id`` is random and the same for either order of the answers."""
-
-    item_id: str
-    messages: tuple[Message, ...]
-    left: str
-    right: str
-    questions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Desk:
     """What lies before a judge: an item or, when nothing is left, None; ``revealed`` names the last one's blends."""
 
     study: str
-    shown: Shown | None
+    shown: Seen | None
+    questions: tuple[str, ...]
     progress: Progress
     can_undo: bool
     revealed: tuple[str, str] | None = None
@@ -121,8 +112,8 @@ class JudgeActions:
         study = self._picked(study_id)
         answered = payload.read(sent)
         annotator = self._annotator(name)
-        self._studies.answer(answered.to_answers(annotator.id, study.settings.dimensions))
-        return self._desk(study, annotator, just_saved=answered.item_id)
+        answers = answered.to_answers(annotator.id, study.settings.dimensions)
+        return self._desk(study, annotator, answers, just_saved=answered.item_id)
 
     def undo(self, study_id: object, name: object) -> Desk:
         """Take back the judge's last answer and lay its item out again, up to ten in turn.
@@ -141,17 +132,17 @@ class JudgeActions:
         self._studies.undo(last[0].item.id, annotator.id)
         return self._desk(study, annotator)
 
-    def _desk(self, study: Study, annotator: Annotator, just_saved: str = "") -> Desk:
+    def _desk(self, study: Study, annotator: Annotator, answers: Sequence[Answer] = (), just_saved: str = "") -> Desk:
         is_sought = study.settings.ordering is Ordering.UNCERTAIN
         uncertainty = self._doubtful.scores(study) if self._doubtful and is_sought else None
-        assignment = self._studies.next_assignment(study.id, annotator.id, uncertainty)
-        progress = self._studies.progress(study.id, annotator.id)
+        standing = self._studies.go_on(study.id, annotator.id, answers, uncertainty)
         reveals = study.settings.reveals
         return Desk(
             study.name,
-            _shown(assignment, study) if assignment is not None else None,
-            progress,
-            can_undo=progress.n_answered > 0 and not reveals,
+            standing.seen,
+            tuple(question.text for question in study.settings.questions),
+            standing.progress,
+            can_undo=standing.progress.n_answered > 0 and not reveals,
             revealed=self._revealed(study, annotator, just_saved) if reveals and just_saved else None,
         )
 
@@ -189,13 +180,6 @@ class JudgeActions:
 def normalised(name: str) -> str:
     """A name without what people do not mean by it: capitals, extra spaces, other forms of the same letters."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def _shown(assignment: Assignment, study: Study) -> Shown:
-    comparison = assignment.item.comparison
-    left, right = _in_shown_order(assignment, (comparison.left.text, comparison.right.text))
-    questions = tuple(question.text for question in study.settings.questions)
-    return Shown(assignment.item.id, comparison.left.messages, left, right, questions)
 
 
 def _in_shown_order(assignment: Assignment, a_and_b: tuple[str, str]) -> tuple[str, str]:

@@ -127,7 +127,7 @@ class JudgeHandlers:
         }
 
     def _laid_out(self, desk: Desk, times: Times) -> Updates:
-        shown = judge_markup.item(desk.shown) if desk.shown is not None else judge_markup.nothing_left()
+        shown = judge_markup.item(desk.shown, desk.questions) if desk.shown is not None else judge_markup.nothing_left()
         return {
             self.page.item: shown,
             self.page.progress: judge_markup.progress(desk, len(times), seconds_each(times)),

@@ -60,9 +60,9 @@ def test_what_is_drawn_of_an_item_is_its_texts_and_nothing_of_whose_they_are(
     study_id = a_study(studies, 1)
     drawn = {}
     for number in range(40):
-        shown = actions.start(study_id, f"Judge {number}", False).shown
-        assert shown is not None
-        drawn[shown.left] = judge_markup.item(shown)
+        desk = actions.start(study_id, f"Judge {number}", False)
+        assert desk.shown is not None
+        drawn[desk.shown.left] = judge_markup.item(desk.shown, desk.questions)
     one, other = drawn["Plainly 1."], drawn["Pulledly 1."]
     swapped = one.replace("Plainly", "*").replace("Pulledly", "Plainly").replace("*", "Pulledly")
     assert one != other
