@@ -10,11 +10,17 @@ TAGLINE = "What the judgements of a study say, each figure with its interval."
 
 STUDY, ALL_STUDIES = "Study", "All studies"
 STUDY_LINE = "{name} · {given} of {wanted} answers given"
+STEER_LINE = "The Steer page, in no study · {count} judgements"
 SINCE, UNTIL = "From (UTC)", "To, included (UTC)"
 DAY_FORM = "YYYY-MM-DD"
 GROUP, ALL_GROUPS, NO_GROUP = "Annotators of", "all groups", "(no group)"
 RELIABILITY = "Least share of gold items right"
 RELIABILITY_INFO = "Above 0 %, annotators without gold items are left out."
+BY_STRENGTH = "Slight preferences count less"
+BY_STRENGTH_INFO = (
+    "As three quarters of a win instead of a whole one: for the ratings, for the annotator left out and for what "
+    "people want. Win rates stay as counted."
+)
 SHOW = "Show"
 DIMENSION = "Dimension"
 TOGETHER = "All dimensions together"
@@ -22,6 +28,12 @@ TOGETHER = "All dimensions together"
 COUNTS = (
     "{judgements} judgements of {comparisons} comparisons by {annotators} annotators. {gold} on gold items, {repeats} "
     "on repeated ones; of the others {decided} decide ({ties} of them ties), {bad} say both bad, {skips} were skipped."
+)
+STRENGTHS = "Of the wins {clear} were said to be clear and {slight} to be slight."
+BY_STRENGTH_NOTE = "A slight win counts as three quarters of one in ratings and in what people want."
+STEER_NOTE = (
+    "On the Steer page everybody sees which answer is guided, and the unguided one is on the left: these judgements "
+    "are not blind, and how often the left was chosen says nothing of a bias."
 )
 LEFT_OUT = "{count} judgements of annotators below the asked reliability are left out."
 NO_STUDIES = "There is no study yet. Whoever runs Tiller makes one on the command line; its judgements appear here."
@@ -75,7 +87,8 @@ PACE_AXIS = "judgements an hour"
 MOST_ROWS = "The plot has the first {shown} of {count}; the table has all."
 ANNOTATOR = "Annotator {number}"
 
-HEADERS_TALLY = ("won", "lost", "tied", "both bad", "skipped", "share won", "low", "high")
+HEADERS_STRENGTH = ("won clearly", "won slightly", "lost clearly", "lost slightly")
+HEADERS_TALLY = ("won", "lost", "tied", "both bad", "skipped", *HEADERS_STRENGTH, "share won", "low", "high")
 BLEND, OTHER_BLEND = "blend", "against"
 HEADERS_RATINGS = ("rating", "low", "high", "best in", "equal length", "equal length low", "equal length high")
 HEADERS_AGREEMENT = ("annotator", "and", "both judged", "said the same", "share")

@@ -48,8 +48,11 @@ class Cells:
         return 0.5 / (len(self.blends) - 1)
 
 
-def cells_of(columns: JudgementColumns) -> tuple[Cells, Observations]:
-    """The cells of decided judgements (of one dimension, two blends or more), and in which cell each one counts."""
+def cells_of(columns: JudgementColumns, *, by_strength: bool = False) -> tuple[Cells, Observations]:
+    """The cells of decided judgements (of one dimension, two blends or more), and in which cell each one counts.
+
+    With ``by_strength`` a slight preference counts less than a clear one.
+    """
     blends = np.unique(np.concatenate([columns.blend_a, columns.blend_b]))
     a, b = np.searchsorted(blends, columns.blend_a), np.searchsorted(blends, columns.blend_b)
     swapped = a > b
@@ -71,7 +74,8 @@ def cells_of(columns: JudgementColumns) -> tuple[Cells, Observations]:
         starts=np.searchsorted(keys // classes, np.arange(len(pairs))),
         even=np.searchsorted(keys, even_keys),
     )
-    score = np.where(swapped, 1 - columns.score_a, columns.score_a)
+    score_a = columns.graded_score_a if by_strength else columns.score_a
+    score = np.where(swapped, 1 - score_a, score_a)
     place = np.searchsorted(keys, own_keys)
     return cells, Observations(place, score, columns.comparison, columns.annotator, len(keys))
 

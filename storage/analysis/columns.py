@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.records import Strength
 from storage.records_pairs import CanonicalSide, JudgedPair, NamedBlend, Outcome
 
 Floats = NDArray[np.float64]
@@ -17,7 +18,11 @@ OUTCOMES = tuple(Outcome)
 CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 A, B, TIE, BOTH_BAD, SKIP = (CODE_OF[outcome] for outcome in Outcome)
 NONE = -1
-"""The code of something a judgement does not have: a gold answer, a comparison it repeats."""
+"""The code of something a judgement does not have: a gold answer, a comparison it repeats, a strength."""
+STRENGTHS = tuple(Strength)
+SLIGHTLY, CLEARLY = (STRENGTHS.index(strength) for strength in (Strength.SLIGHTLY, Strength.CLEARLY))
+SLIGHT_SCORE = 0.75
+"""What the winner scores of a slight preference where strength counts: halfway between a tie and a win."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,9 @@ class Names:
 class JudgementColumns:
     """One entry per judgement in every column, all (N,).
 
-    ``outcome`` and ``gold`` index ``OUTCOMES``; the other codes index ``names``. ``repeat_of`` is the code of a
-    comparison. ``length`` is (n_a − n_b) / (n_a + n_b), from −1 to 1 and 0 where no length is known. ``seconds`` is
-    when it was judged, since 1970.
+    ``outcome`` and ``gold`` index ``OUTCOMES``, ``strength`` ``STRENGTHS``; the other codes index ``names``.
+    ``repeat_of`` is the code of a comparison. ``length`` is (n_a − n_b) / (n_a + n_b), from −1 to 1 and 0 where no
+    length is known. ``seconds`` is when it was judged, since 1970.
     """
 
     names: Names
@@ -49,6 +54,7 @@ class JudgementColumns:
     blend_a: Ints
     blend_b: Ints
     outcome: Ints
+    strength: Ints
     gold: Ints
     is_gold: Bools
     repeat_of: Ints
@@ -86,6 +92,12 @@ class JudgementColumns:
         """1 where A won, 0 where B won, one half elsewhere."""
         return np.array([1.0, 0.0, 0.5, 0.5, 0.5])[self.outcome]
 
+    @property
+    def graded_score_a(self) -> Floats:
+        """``score_a``, but a slight preference is ``SLIGHT_SCORE`` for the winner; one without strength is clear."""
+        slight = (self.strength == SLIGHTLY) & (self.outcome < TIE)
+        return np.where(slight, 0.5 + (self.score_a - 0.5) * (2 * SLIGHT_SCORE - 1), self.score_a)
+
 
 def columns_of(pairs: Iterable[JudgedPair]) -> JudgementColumns:
     """The judgements as columns; ``pairs`` is read once and not kept."""
@@ -122,6 +134,7 @@ class _Codes:
             self._blend(pair.blend_a),
             self._blend(pair.blend_b),
             CODE_OF[pair.outcome],
+            NONE if pair.strength is None else STRENGTHS.index(pair.strength),
             NONE if pair.gold_answer is None else CODE_OF[pair.gold_answer],
             pair.is_gold,
             NONE if pair.repeat_of is None else self.comparisons.setdefault(pair.repeat_of, len(self.comparisons)),

@@ -105,7 +105,7 @@ def fit_preference(columns: JudgementColumns, plan: RatingPlan | None = None) ->
         return Missing(Lack.WEIGHTS, len(moving), 1)
     low, high = tried[:, moving].min(axis=0), tried[:, moving].max(axis=0)
     scaled = _scaled(columns.names.weights[:, moving], low, high)
-    pairs, observations = _observations(decided)
+    pairs, observations = _observations(decided, plan)
     form = UtilityForm.QUADRATIC
     differences = _differences(scaled, pairs, form)
     if np.linalg.matrix_rank(differences) < differences.shape[1]:
@@ -118,11 +118,11 @@ def fit_preference(columns: JudgementColumns, plan: RatingPlan | None = None) ->
     return _preference(tried_weights, _fit(differences, observations, plan), len(decided), plan.level)
 
 
-def _observations(decided: JudgementColumns) -> tuple[Ints, Observations]:
+def _observations(decided: JudgementColumns, plan: RatingPlan) -> tuple[Ints, Observations]:
     """The ordered pairs of blends (C, 2) that were compared, and in which cell each judgement counts."""
     both = np.stack([decided.blend_a, decided.blend_b], axis=1)
     pairs, cell = np.unique(both, axis=0, return_inverse=True)
-    score = decided.score_a
+    score = decided.graded_score_a if plan.by_strength else decided.score_a
     return pairs, Observations(cell.ravel(), score, decided.comparison, decided.annotator, len(pairs))
 
 

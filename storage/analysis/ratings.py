@@ -60,6 +60,9 @@ class Influence:
 class RatingPlan:
     """How much to resample, and how; ``seed`` makes the intervals come out the same again.
 
+    ``by_strength`` counts a slight preference as three quarters of a win instead of a whole one. The ratings then say
+    by how much people prefer something and not only how many do; what they mean by slight is each one's own.
+
     Raises:
         InputError: ``level`` cannot be that of an interval.
     """
@@ -67,6 +70,7 @@ class RatingPlan:
     level: float = DEFAULT_LEVEL
     n_draws: int = DEFAULT_DRAWS
     seed: int = 0
+    by_strength: bool = False
 
     def __post_init__(self) -> None:
         check_level(self.level)
@@ -87,9 +91,11 @@ def rate_blends_at_equal_length(columns: JudgementColumns, plan: RatingPlan | No
     return _rate(columns, plan or RatingPlan(), with_length=True)
 
 
-def influence_of_annotators(columns: JudgementColumns) -> tuple[Influence, ...] | Missing:
+def influence_of_annotators(
+    columns: JudgementColumns, plan: RatingPlan | None = None
+) -> tuple[Influence, ...] | Missing:
     """For every annotator the ratings of one dimension without that one, the one who moves them most first."""
-    prepared = _prepared(columns)
+    prepared = _prepared(columns, by_strength=plan is not None and plan.by_strength)
     if isinstance(prepared, Missing):
         return prepared
     decided, cells, observations = prepared
@@ -119,7 +125,7 @@ def influence_of_annotators(columns: JudgementColumns) -> tuple[Influence, ...] 
 
 
 def _rate(columns: JudgementColumns, plan: RatingPlan, *, with_length: bool) -> Ratings | Missing:
-    prepared = _prepared(columns)
+    prepared = _prepared(columns, by_strength=plan.by_strength)
     if isinstance(prepared, Missing):
         return prepared
     decided, cells, observations = prepared
@@ -137,7 +143,9 @@ def _rate(columns: JudgementColumns, plan: RatingPlan, *, with_length: bool) -> 
     return _ratings(columns, decided, cells, (point, draws), plan.level)
 
 
-def _prepared(columns: JudgementColumns) -> tuple[JudgementColumns, Cells, Observations] | Missing:
+def _prepared(
+    columns: JudgementColumns, *, by_strength: bool
+) -> tuple[JudgementColumns, Cells, Observations] | Missing:
     """What can be rated: decided judgements of two blends or more, all linked by comparisons."""
     decided = columns.where(columns.is_measured & columns.is_decided)
     n_compared = len(np.unique(np.concatenate([columns.blend_a, columns.blend_b])))
@@ -148,7 +156,7 @@ def _prepared(columns: JudgementColumns) -> tuple[JudgementColumns, Cells, Obser
     n_blends = len(np.unique(np.concatenate([decided.blend_a, decided.blend_b])))
     if n_blends > MAX_RATED_BLENDS:
         return Missing(Lack.TOO_MANY_BLENDS, n_blends, MAX_RATED_BLENDS)
-    cells, observations = cells_of(decided)
+    cells, observations = cells_of(decided, by_strength=by_strength)
     groups = n_groups(cells, observations.counts())
     return Missing(Lack.LINKS, groups, 1) if groups > 1 else (decided, cells, observations)
 

@@ -27,7 +27,7 @@ CHUNK_VALUES = 4_000_000
 class Observations:
     """What is resampled, all (N,): the cell a judgement counts in, its score there, and its two clusters.
 
-    ``score`` is the share of a win, 0, ½ or 1. ``cell`` is from 0 to ``n_cells`` − 1.
+    ``score`` is the share of a win, from 0 to 1. ``cell`` is from 0 to ``n_cells`` − 1.
     """
 
     cell: Ints

@@ -6,7 +6,7 @@ import numpy as np
 
 from storage.analysis.agreement import Agreement, agreement
 from storage.analysis.annotators import AnnotatorFigures, annotator_figures
-from storage.analysis.columns import BOTH_BAD, NONE, SKIP, TIE, JudgementColumns
+from storage.analysis.columns import BOTH_BAD, CLEARLY, NONE, SKIP, SLIGHTLY, TIE, JudgementColumns
 from storage.analysis.intervals import Missing
 from storage.analysis.preference import Preference, fit_preference
 from storage.analysis.ratings import (
@@ -25,7 +25,7 @@ class Counts:
     """How many judgements there are, and of which kind; ``n_same_blend`` had one blend on both sides.
 
     Decided (won or tied), tied, both bad and skipped are of the judgements that are neither gold, nor repeated, nor of
-    one blend.
+    one blend. ``n_clear`` and ``n_slight`` of those won were said to be so.
     """
 
     n_judgements: int
@@ -38,6 +38,8 @@ class Counts:
     n_ties: int
     n_both_bad: int
     n_skips: int
+    n_clear: int
+    n_slight: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def summarise_dimension(columns: JudgementColumns, dimension: str, plan: RatingP
         ratings=rate_blends(own, plan),
         ratings_at_equal_length=rate_blends_at_equal_length(own, plan),
         agreement=agreement(own),
-        influence=influence_of_annotators(own),
+        influence=influence_of_annotators(own, plan),
         preference=fit_preference(own, plan),
     )
 
@@ -109,4 +111,6 @@ def count(columns: JudgementColumns) -> Counts:
         n_ties=int((measured.outcome == TIE).sum()),
         n_both_bad=int((measured.outcome == BOTH_BAD).sum()),
         n_skips=int((measured.outcome == SKIP).sum()),
+        n_clear=int(((measured.outcome < TIE) & (measured.strength == CLEARLY)).sum()),
+        n_slight=int(((measured.outcome < TIE) & (measured.strength == SLIGHTLY)).sum()),
     )

@@ -4,19 +4,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.analysis.columns import BOTH_BAD, SKIP, TIE, A, B, JudgementColumns
+from storage.analysis.columns import BOTH_BAD, CLEARLY, SKIP, SLIGHTLY, TIE, A, B, JudgementColumns
 from storage.analysis.intervals import DEFAULT_LEVEL, Estimate, Lack, Missing, check_level, effective_number, wilson
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many judgements said what. ``n_decided`` are those that rank: wins, losses and ties."""
+    """How many judgements said what. ``n_decided`` are those that rank: wins, losses and ties.
+
+    Of the wins and losses so many were said to be clear or slight; of the rest nobody said.
+    """
 
     n_wins: int
     n_losses: int
     n_ties: int
     n_both_bad: int
     n_skips: int
+    n_clear_wins: int = 0
+    n_slight_wins: int = 0
+    n_clear_losses: int = 0
+    n_slight_losses: int = 0
 
     @property
     def n_decided(self) -> int:
@@ -95,6 +102,10 @@ def _from_side_of(columns: JudgementColumns, blend: int, level: float) -> tuple[
         n_ties=int((columns.outcome == TIE).sum()),
         n_both_bad=int((columns.outcome == BOTH_BAD).sum()),
         n_skips=int((columns.outcome == SKIP).sum()),
+        n_clear_wins=int((won & (columns.strength == CLEARLY)).sum()),
+        n_slight_wins=int((won & (columns.strength == SLIGHTLY)).sum()),
+        n_clear_losses=int((lost & (columns.strength == CLEARLY)).sum()),
+        n_slight_losses=int((lost & (columns.strength == SLIGHTLY)).sum()),
     )
     if not tally.n_decided:
         return tally, Missing(Lack.JUDGEMENTS, 0, 1)

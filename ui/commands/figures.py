@@ -78,7 +78,8 @@ def _counted(counts: Counts) -> str:
     return (
         f"{counts.n_judgements} judgements of {counts.n_comparisons} comparisons by {counts.n_annotators} annotators; "
         f"{counts.n_gold} gold, {counts.n_repeats} repeated; of the others {counts.n_decided} decided "
-        f"({counts.n_ties} ties), {counts.n_both_bad} both bad, {counts.n_skips} skipped."
+        f"({counts.n_ties} ties, {counts.n_clear} clear wins, {counts.n_slight} slight ones), "
+        f"{counts.n_both_bad} both bad, {counts.n_skips} skipped."
     )
 
 

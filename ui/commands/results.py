@@ -18,6 +18,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     results.add_argument("study", help="its name")
     results.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     results.add_argument("--level", type=float, default=0.95, help="of the intervals; default: 0.95")
+    results.add_argument(
+        "--by-strength",
+        action="store_true",
+        help="ratings and preferred blend count a slight preference as three quarters of a win",
+    )
     add_filters(results)
     results.set_defaults(run=_results)
     add_settings(results)
@@ -32,7 +37,7 @@ def _results(arguments: argparse.Namespace) -> Iterator[str]:
     from ui.commands.figures import results_document, results_lines
     from ui.studies import study_named
 
-    plan = RatingPlan(level=arguments.level)
+    plan = RatingPlan(level=arguments.level, by_strength=arguments.by_strength)
     with opened(arguments) as database:
         study = study_named(SqlStudies(database), arguments.study)
         wanted = filter_of(arguments, (study.id,))

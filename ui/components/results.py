@@ -21,12 +21,13 @@ class Filters:
     until: gr.Textbox
     group: gr.Dropdown
     reliability: gr.Slider
+    by_strength: gr.Checkbox
     show: gr.Button
 
     @property
     def inputs(self) -> list[gr.components.Component]:
         """The values that are sent, in the order of ``query_of``."""
-        return [self.study, self.since, self.until, self.group, self.reliability]
+        return [self.study, self.since, self.until, self.group, self.reliability, self.by_strength]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ def _build_filters() -> Filters:
             scale=2,
         )
         show = gr.Button(wording.SHOW, variant="primary", elem_id="results-show", min_width=90, scale=0)
-    return Filters(study, since, until, group, reliability, show)
+    by_strength = gr.Checkbox(
+        False, label=wording.BY_STRENGTH, info=wording.BY_STRENGTH_INFO, elem_id="results-strength", visible=False
+    )
+    return Filters(study, since, until, group, reliability, by_strength, show)
 
 
 def _build_part(part: Part) -> PartView:

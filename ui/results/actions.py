@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -19,25 +19,34 @@ from storage.analysis.annotators import AnnotatorFigures, annotator_figures
 from storage.analysis.columns import JudgementColumns, columns_of
 from storage.analysis.intervals import Estimate, Missing
 from storage.analysis.preference import Preference, fit_preference
+from storage.analysis.ratings import RatingPlan
 from storage.analysis.summary import Counts, DimensionResults, count, summarise_dimension
 from storage.exchange.export import ExportPlan, FileKind, Manifest, export_judgements
 from storage.exchange.formats import Format
 from storage.exchange.selection import Selection
+from storage.records import OVERALL
 from storage.records_pairs import AnnotatorCount, PairFilter
 from storage.records_studies import StudySummary
 from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording_results as wording
 
 N_REMEMBERED = 8
+STEER = "steer"
+"""What the page calls the judgements of the Steer page, which are of no study, among the studies' ids."""
 MAX_BLEND_CHARS = 2000
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which judgements are looked at; ``min_reliability`` is the least share of gold answers an annotator got right."""
+    """Which judgements are looked at, and how.
+
+    ``min_reliability`` is the least share of gold answers an annotator got right. ``by_strength`` lets a slight
+    preference count less than a clear one.
+    """
 
     wanted: PairFilter
     min_reliability: float = 0.0
+    by_strength: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,13 @@ class Export:
 class Findings:
     """The figures of one query, each worked out when it is first asked for. Safe in threads."""
 
-    def __init__(self, columns: JudgementColumns, names: dict[str, str], n_left_out: int) -> None:
+    def __init__(self, columns: JudgementColumns, names: dict[str, str], n_left_out: int, plan: RatingPlan) -> None:
         self.names = names
         self.n_left_out = n_left_out
+        self.plan = plan
         self.counts: Counts = count(columns)
         present = [columns.names.dimensions[code] for code in np.unique(columns.dimension)]
-        self.dimensions = tuple(sorted(present))
+        self.dimensions = tuple(sorted(present, key=lambda name: (name != OVERALL, name)))
         self.annotators: tuple[AnnotatorFigures, ...] = annotator_figures(columns)
         self._columns = columns
         self._by_dimension: dict[str, DimensionResults] = {}
@@ -64,17 +74,17 @@ class Findings:
         self._lock = threading.Lock()
 
     def dimension(self, name: str) -> DimensionResults:
-        """Every figure of one of ``dimensions``."""
+        """Every figure of one of ``dimensions``, of which the overall one comes first."""
         with self._lock:
             if name not in self._by_dimension:
-                self._by_dimension[name] = summarise_dimension(self._columns, name)
+                self._by_dimension[name] = summarise_dimension(self._columns, name, self.plan)
             return self._by_dimension[name]
 
     def together(self) -> Preference | Missing:
         """What people want when the judgements of all dimensions count alike."""
         with self._lock:
             if self._together is None:
-                self._together = fit_preference(self._columns)
+                self._together = fit_preference(self._columns, self.plan)
             return self._together
 
 
@@ -101,13 +111,20 @@ class ResultsActions:
         return self._studies.studies()
 
     def groups(self, study_id: str | None) -> tuple[str, ...]:
-        """The groups of those who judged a study, or any.
+        """The groups of those who judged a study, on the Steer page, or any study.
 
         Raises:
             StorageError: the database cannot be read.
         """
-        wanted = PairFilter(study_ids=(study_id,) if study_id else None)
-        return tuple(sorted({one.group for one in self._results.annotator_counts(wanted)}))
+        return tuple(sorted({one.group for one in self._results.annotator_counts(_of(study_id))}))
+
+    def n_on_steer(self) -> int:
+        """How many judgements were made on the Steer page.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        return sum(one.n_judgements for one in self._results.annotator_counts(_of(STEER)))
 
     def find(self, query: Query) -> Findings:
         """The figures of a query. They are kept, and read anew once somebody judged, took back or was deleted.
@@ -123,7 +140,8 @@ class ResultsActions:
                 return self._remembered[key]
             columns = columns_of(self._results.pairs(query.wanted, with_texts=False))
             reliable = _of_the_reliable(columns, query.min_reliability)
-            findings = Findings(reliable, self._names(counts, columns), len(columns) - len(reliable))
+            n_left_out, plan = len(columns) - len(reliable), RatingPlan(by_strength=query.by_strength)
+            findings = Findings(reliable, self._names(counts, columns), n_left_out, plan)
             for old in [known for known in self._remembered if known[0] == query]:
                 del self._remembered[old]
             self._remembered[key] = findings
@@ -172,8 +190,10 @@ def _of_the_reliable(columns: JudgementColumns, least: float) -> JudgementColumn
     return columns.where(np.isin(columns.annotator, codes))
 
 
-def query_of(study_id: object, days: tuple[object, object], group: object, percent: object) -> Query:
-    """The query of the page's filters as they come from a browser; None means all.
+def query_of(
+    study_id: object, days: tuple[object, object], group: object, percent: object, by_strength: object = False
+) -> Query:
+    """The query of the page's filters as they come from a browser; None means all, ``STEER`` the Steer page.
 
     ``days`` are the first and the last one, both included; ``percent`` of gold answers must be right.
 
@@ -184,12 +204,20 @@ def query_of(study_id: object, days: tuple[object, object], group: object, perce
         raise InputError(wording.BAD_FILTER, hint=wording.BAD_FILTER_HINT)
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InputError(wording.BAD_FILTER, hint=wording.BAD_FILTER_HINT)
+    if not isinstance(by_strength, bool):
+        raise InputError(wording.BAD_FILTER, hint=wording.BAD_FILTER_HINT)
     since, last = _day(days[0]), _day(days[1])
     if since is not None and last is not None and since > last:
         raise InputError(wording.BAD_DAYS, hint=wording.BAD_DAYS_HINT)
     until = None if last is None else last + timedelta(days=1)
     groups = None if group is None else (group,)
-    return Query(PairFilter((study_id,) if study_id else None, None, None, groups, since, until), percent / 100)
+    return Query(replace(_of(study_id), groups=groups, since=since, until=until), percent / 100, by_strength)
+
+
+def _of(study_id: str | None) -> PairFilter:
+    if study_id == STEER:
+        return PairFilter(study_ids=(), include_steer=True)
+    return PairFilter(study_ids=(study_id,) if study_id else None)
 
 
 def _day(text: object) -> datetime | None:

@@ -44,7 +44,13 @@ def connect(page: ResultsPage, handlers: ResultsHandlers, blocks: gr.Blocks) -> 
     blocks.load(handlers.opened, None, [*outputs, *filters.inputs], **AT_ONCE_SHOWN)
     filters.study.input(handlers.pick, filters.study, [*outputs, *filters.inputs[1:]], **AT_ONCE_SHOWN)
     changes = [filters.show.click, filters.since.submit, filters.until.submit, filters.group.input]
-    gr.on([*changes, filters.reliability.release], handlers.show, asked, outputs, **AT_ONCE_SHOWN)
+    gr.on(
+        [*changes, filters.reliability.release, filters.by_strength.input],
+        handlers.show,
+        asked,
+        outputs,
+        **AT_ONCE_SHOWN,
+    )
     page.dimension.input(handlers.show_dimension, asked, outputs, **AT_ONCE_SHOWN)
     page.want_of.input(handlers.show_want, asked, outputs, **AT_ONCE_SHOWN)
     for part, view in page.parts.items():

@@ -17,6 +17,7 @@ from ui import wording_results as wording
 
 MAX_ROWS = 40
 LABEL_CHARS, MAX_LABEL_LINES = 18, 2
+TITLE_CHARS = 24  # of an axis, which on a phone is 200 pixels long
 COLOURS = ("#2e7dd1", "#e66101", "#7b3fa0")
 FONT = {"family": "ui-sans-serif, system-ui, sans-serif", "size": 12, "color": "#1f2937"}
 GRID = "#d5dae1"
@@ -179,7 +180,7 @@ def _rows(figure: go.Figure, rows: Sequence[str], axis: str, is_share: bool) -> 
         showgrid=False,
         zeroline=False,
     )
-    figure.update_xaxes(title=axis, zeroline=False)
+    figure.update_xaxes(title="<br>".join(textwrap.wrap(axis, TITLE_CHARS)), zeroline=False)
     if is_share:
         figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
     _framed(figure, FRAME_PIXELS + ROW_PIXELS * max(2, len(rows)))

@@ -12,12 +12,12 @@ from ui.components import markup
 from ui.components.results import PartView, ResultsPage
 from ui.components.view import SteerView, Updates
 from ui.handlers import own_session, words_for
-from ui.results.actions import Findings, Query, ResultsActions, blend_from, blend_link, plan_of, query_of
+from ui.results.actions import STEER, Findings, Query, ResultsActions, blend_from, blend_link, plan_of, query_of
 from ui.results.parts import OF_A_DIMENSION, OF_ANNOTATORS, Drawn, Part, draw
 from ui.wording import title_of
 
 Handler = Callable[..., Updates]
-N_FILTERS = 5
+N_FILTERS = 6
 
 
 def told_on_page(handler: Handler) -> Handler:
@@ -44,21 +44,22 @@ class ResultsHandlers:
     def opened(self, request: gr.Request) -> Updates:
         """The page was opened: offer the studies, and show the newest that was judged or the one the address names."""
         own_session(request)
-        studies = self.actions.studies()
-        if not studies:
-            return {self.page.message: markup.status(wording.NO_STUDIES)}
-        asked = request.query_params.get("study")
-        ids = [study.id for study in studies]
-        judged = next((study.id for study in studies if study.n_given), ids[0])
-        picked = asked if asked in ids else judged
-        lines: list[tuple[str, str | None]] = [
+        studies, n_on_steer = self.actions.studies(), self.actions.n_on_steer()
+        lines = [
             (wording.STUDY_LINE.format(name=study.name, given=study.n_given, wanted=study.n_wanted), study.id)
             for study in studies
         ]
-        updates: Updates = {
-            self.page.filters.study: gr.update(choices=[*lines, (wording.ALL_STUDIES, "")], value=picked)
-        }
-        return updates | self._picked(picked)
+        judged = [study.id for study in studies if study.n_given]
+        if studies:
+            lines.append((wording.ALL_STUDIES, ""))
+        if n_on_steer:
+            lines.append((wording.STEER_LINE.format(count=n_on_steer), STEER))
+            judged.append(STEER)
+        if not lines:
+            return {self.page.message: markup.status(wording.NO_STUDIES)}
+        asked, ids = request.query_params.get("study"), [study_id for _, study_id in lines if study_id]
+        picked = asked if asked in ids else next(iter(judged), ids[0])
+        return {self.page.filters.study: gr.update(choices=lines, value=picked)} | self._picked(picked)
 
     @told_on_page
     def pick(self, request: gr.Request, study_id: object) -> Updates:
@@ -129,6 +130,7 @@ class ResultsHandlers:
             filters.since: "",
             filters.until: "",
             filters.reliability: 0,
+            filters.by_strength: gr.update(value=False, visible=self.actions.find(query).counts.n_slight > 0),
         }
 
     def _shown(self, query: Query, dimension: object, want_of: object) -> Updates:
@@ -136,7 +138,7 @@ class ResultsHandlers:
         is_empty = not findings.counts.n_judgements
         updates: Updates = {
             self.page.message: markup.status(wording.NO_JUDGEMENTS) if is_empty else "",
-            self.page.counts: _counted(findings),
+            self.page.counts: _counted(findings, on_steer=query.wanted.include_steer),
         }
         if is_empty:
             hidden: list[Any] = [view.whole for view in self.page.parts.values()]
@@ -187,8 +189,8 @@ def blend_from_link(view: SteerView) -> Callable[..., Updates]:
 
 
 def _query(filters: tuple[Any, ...]) -> Query:
-    study_id, since, until, group, percent = filters[:N_FILTERS]
-    return query_of(study_id, (since, until), _unkeyed(group), percent)
+    study_id, since, until, group, percent, by_strength = filters[:N_FILTERS]
+    return query_of(study_id, (since, until), _unkeyed(group), percent, by_strength)
 
 
 def _keyed(group: str) -> str:
@@ -212,7 +214,7 @@ def _asked(part: Part, wanted: object, findings: Findings) -> str | None:
     return _among(wanted, findings)
 
 
-def _counted(findings: Findings) -> str:
+def _counted(findings: Findings, *, on_steer: bool) -> str:
     counts = findings.counts
     words = wording.COUNTS.format(
         judgements=counts.n_judgements,
@@ -225,10 +227,17 @@ def _counted(findings: Findings) -> str:
         bad=counts.n_both_bad,
         skips=counts.n_skips,
     )
-    told = [words, wording.INTERVALS] if counts.n_judgements else []
+    told = [words] if counts.n_judgements else []
+    if counts.n_clear or counts.n_slight:
+        told.append(wording.STRENGTHS.format(clear=counts.n_clear, slight=counts.n_slight))
+    if findings.plan.by_strength:
+        told.append(wording.BY_STRENGTH_NOTE)
+    if counts.n_judgements:
+        told.append(wording.STEER_NOTE if on_steer else "")
+        told.append(wording.INTERVALS)
     if findings.n_left_out:
         told.append(wording.LEFT_OUT.format(count=findings.n_left_out))
-    return markup.status(" ".join(told)) if told else ""
+    return markup.status(" ".join(filter(None, told))) if told else ""
 
 
 def _drawn(view: PartView, drawn: Drawn) -> Updates:

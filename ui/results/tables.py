@@ -115,7 +115,9 @@ def pace(found: Sequence[AnnotatorFigures], names: Mapping[str, str]) -> Table:
 
 
 def _tally(tally: Tally) -> list[Cell]:
-    return [tally.n_wins, tally.n_losses, tally.n_ties, tally.n_both_bad, tally.n_skips]
+    counts: list[Cell] = [tally.n_wins, tally.n_losses, tally.n_ties, tally.n_both_bad, tally.n_skips]
+    said = (tally.n_clear_wins, tally.n_slight_wins, tally.n_clear_losses, tally.n_slight_losses)
+    return [*counts, *said]
 
 
 def _three(found: Estimate | Missing | None) -> list[Cell]:

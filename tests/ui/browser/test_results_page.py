@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from steering.types import Choice
 from storage.database import open_database
+from storage.records import Strength
 from storage.records_pairs import NamedBlend
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
+from tests.storage.examples import a_click, a_comparison
 from tests.storage.judged import plane
+from tests.storage.study_examples import an_open_study, answers_to
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.results.simulated import a_judged_study
@@ -85,6 +90,46 @@ def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(
     weights = page.locator("input[type=range][aria-label*=Helpfulness]")
     # People prefer 1; what 120 judgements make of it is within half of that.
     assert abs(float(weights.input_value()) - 1) < 0.5
+
+
+def test_a_plot_comes_down_as_a_picture_that_is_white_behind(page: Page, site: Any) -> None:
+    url, repository, studies = site
+    a_judged_study(repository, studies, n_items=8)
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{url}/results")
+    plot = page.locator("#results-wins .js-plotly-plot")
+    expect(plot.locator(".main-svg").first).to_be_visible(timeout=PATIENCE_MS)
+    plot.hover()
+    with page.expect_download() as picture:
+        plot.locator('.modebar-btn[data-title*="PNG"]').click()
+    with Image.open(picture.value.path()) as drawn:
+        assert drawn.format == "PNG"
+        assert min(drawn.size) > 100
+        colours = sorted((drawn.convert("RGB").getcolors(1_000_000) or []), reverse=True)
+    assert colours[0][1] == (255, 255, 255)
+    assert len(colours) > 10
+
+
+def test_steers_judgements_and_slight_preferences_can_be_asked_for(page: Page, site: Any) -> None:
+    url, repository, studies = site
+    study_id = an_open_study(studies, 4)
+    ada = repository.annotator("h", "Ada").id
+    while (given := studies.next_assignment(study_id, ada)) is not None:
+        studies.answer(answers_to(given, Choice.LEFT, strength=Strength.SLIGHTLY))
+    comparison = a_comparison()
+    repository.save_comparison(comparison)
+    repository.record_judgement(a_click(comparison.id, ada, Choice.RIGHT))
+    page.goto(f"{url}/results")
+    counts = page.locator("#results-counts")
+    expect(counts).to_contain_text("0 were said to be clear and 8 to be slight", timeout=PATIENCE_MS)
+    expect(page.locator("#results-dimension label", has=page.locator("input:checked"))).to_have_text("Overall")
+    page.get_by_label(wording.BY_STRENGTH).check()
+    expect(counts).to_contain_text(wording.BY_STRENGTH_NOTE)
+    page.locator("#results-study input").click()
+    page.get_by_role("option", name="The Steer page").click()
+    expect(counts).to_contain_text("1 judgements of 1 comparisons")
+    expect(counts).to_contain_text("not blind")
+    expect(page.get_by_label(wording.BY_STRENGTH)).to_have_count(0)
 
 
 @pytest.mark.parametrize("n_items", [0, 1])

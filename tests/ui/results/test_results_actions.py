@@ -16,15 +16,19 @@ from steering.errors import InputError
 from steering.types import Choice
 from storage.analysis.intervals import Lack
 from storage.analysis.preference import Preference
+from storage.analysis.ratings import Ratings
 from storage.database import open_database
 from storage.exchange.export import ExportPlan
+from storage.records import Strength
+from storage.records_pairs import CanonicalSide
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
+from tests.storage.examples import a_click, a_comparison
 from tests.storage.study_examples import an_open_study, answers_to, judge_all
 from tests.ui.results.simulated import PEAK, a_judged_study, home_of
 from ui import wording_results as wording
-from ui.results.actions import Query, ResultsActions, blend_from, blend_link, query_of
+from ui.results.actions import STEER, Query, ResultsActions, blend_from, blend_link, query_of
 from ui.results.figures import plain
 from ui.results.parts import Part, draw
 from ui.results.tables import Table
@@ -109,6 +113,42 @@ def test_unreliable_annotators_are_left_out_and_counted(desk: Desk) -> None:
     assert reliable.n_left_out == everybody.counts.n_judgements - reliable.counts.n_judgements > 0
 
 
+def test_judgements_of_the_steer_page_are_looked_at_alone_and_are_in_no_study(desk: Desk) -> None:
+    actions = desk.actions()
+    a_judged_study(desk.repository, desk.studies, n_items=3)
+    assert actions.n_on_steer() == 0
+    ada = desk.repository.annotator("of Steer", group="visitors").id
+    comparison = a_comparison()
+    desk.repository.save_comparison(comparison)
+    desk.repository.record_judgement(a_click(comparison.id, ada, Choice.RIGHT))
+    assert actions.n_on_steer() == 1
+    assert actions.groups(STEER) == ("visitors",)
+    (rate,) = actions.find(query_of(STEER, (None, None), None, 0)).dimension("overall").pair_rates
+    assert (rate.blend, rate.other) == ("unguided", "harmlessness=-0.1 helpfulness=2")
+    assert (rate.tally.n_wins, rate.tally.n_losses) == (0, 1)
+    assert ada not in actions.find(ALL).names
+
+
+def test_slight_preferences_count_less_where_that_is_asked_for(desk: Desk) -> None:
+    study_id = an_open_study(desk.studies, 8)
+    ada = desk.repository.annotator("h", "Ada").id
+    while (given := desk.studies.next_assignment(study_id, ada)) is not None:
+        better = Choice.RIGHT if given.shown_left is CanonicalSide.A else Choice.LEFT
+        desk.studies.answer(answers_to(given, better, strength=Strength.SLIGHTLY))
+    found = [desk.actions().find(query_of(None, (None, None), None, 0, graded)) for graded in (False, True)]
+    plain, weighed = (findings.dimension("overall").ratings for findings in found)
+    assert isinstance(plain, Ratings)
+    assert isinstance(weighed, Ratings)
+    assert weighed.blends[0].rating.value < plain.blends[0].rating.value
+    assert weighed.blends[0].blend == plain.blends[0].blend
+    assert found[0].counts.n_slight == 16  # of both dimensions
+
+
+def test_the_overall_question_comes_first(desk: Desk) -> None:
+    judge_all(desk.studies, an_open_study(desk.studies, 1), desk.repository.annotator("h", "Ada").id)
+    assert desk.actions().find(ALL).dimensions == ("overall", "helpfulness")
+
+
 def test_days_are_whole_and_the_last_is_included() -> None:
     wanted = query_of(None, ("2026-03-01", " 2026-03-01 "), None, 0).wanted
     assert wanted.since is not None
@@ -127,6 +167,7 @@ def test_days_are_whole_and_the_last_is_included() -> None:
         (None, (None, None), None, 101),
         (None, (None, None), None, float("nan")),
         (None, (None, None), None, None),
+        (None, (None, None), None, 0, "yes"),
     ],
 )
 def test_a_filter_the_page_does_not_offer_is_refused(filters: tuple[Any, ...]) -> None:
