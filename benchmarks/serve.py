@@ -2,7 +2,7 @@
 
     python -m benchmarks.serve --visitors 8 --runs 5
     python -m benchmarks.serve --visitors 8 --runs 25 --stop 0.5 --drop 0.5
-    python -m benchmarks.serve --visitors 40 --runs 1 -- --max-slots 8 --queue-size 8
+    python -m benchmarks.serve --visitors 40 --runs 1 --tokens 400 --apart 0.2 -- --max-slots 8 --queue-size 8
 
 Starts app.py on a free port with a home folder that is thrown away; what stands after -- are its options. Every visitor
 opens the page and runs prompts side by side with weights of its own, one after the other; some stop an answer, some go
@@ -48,7 +48,7 @@ _PROMPTS = (
 
 @dataclass(frozen=True)
 class Traffic:
-    """How many visitors come at once, how many runs each makes, and which shares are stopped or dropped."""
+    """How many visitors come, how far apart, how many runs each makes, and which shares are stopped or dropped."""
 
     n_visitors: int
     n_runs: int
@@ -56,6 +56,7 @@ class Traffic:
     drop_share: float
     n_tokens: int
     seed: int
+    apart_seconds: float = 0.0
 
 
 @dataclass
@@ -72,7 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code: 0, 2 for bad input, 1 for every other trouble."""
     arguments = _parser().parse_args(argv)
     traffic = Traffic(
-        arguments.visitors, arguments.runs, arguments.stop, arguments.drop, arguments.tokens, arguments.seed
+        arguments.visitors,
+        arguments.runs,
+        arguments.stop,
+        arguments.drop,
+        arguments.tokens,
+        arguments.seed,
+        arguments.apart,
     )
     try:
         if arguments.stop + arguments.drop > 1:
@@ -144,6 +151,7 @@ async def _settle(log: Log, note: Callable[[str], Any]) -> None:
 
 async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log: Log) -> None:
     chance = random.Random(traffic.seed * 100_003 + number)
+    await asyncio.sleep(number * traffic.apart_seconds)
     browser: Browser | None = None
     for run in range(traffic.n_runs):
         ask = Ask(
@@ -251,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stop", type=_share, default=0.2, help="share of runs that are stopped (default: 0.2)")
     parser.add_argument("--drop", type=_share, default=0.2, help="share of runs in which the tab goes (default: 0.2)")
     parser.add_argument("--tokens", type=_whole, default=64, help="most tokens per answer (default: 64)")
+    parser.add_argument("--apart", type=_seconds, default=0.0, help="seconds from one to the next (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts, weights and cuts (default: 0)")
     parser.add_argument("options", nargs="*", help="after --: options for app.py")
     return parser
@@ -260,6 +269,12 @@ def _whole(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= float(text) < 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600")
+    return float(text)
 
 
 def _share(text: str) -> float:

@@ -101,6 +101,16 @@ class Engine:
     ) -> Generator[Progress, None, None]:
         """Answer every blend of a request together.
 
+
+    def check_room(self, n_coming: int = 0, n_answers: int = 2) -> None:
+        """Say now that a request for ``n_answers`` would be refused, with ``n_coming`` such on their way already.
+
+        Where this is silent, :meth:`compare` may still refuse.
+
+        Raises:
+            BusyError: too many requests are waiting.
+        """
+        self._scheduler.check_room(n_coming, n_answers)
         Yields while the request waits (``position`` above 0), after every step, and once more with ``finished`` set
         when the guides have said what they make of the unguided answers. A caller that is slower than the engine
         misses steps in between, but no token.

@@ -81,6 +81,17 @@ class Scheduler:
             )
         self._waitlist.add(job)
 
+    def check_room(self, n_coming: int, n_answers: int) -> None:
+        """Say now that a request for ``n_answers`` would be refused; may be called from any thread.
+
+        ``n_coming`` such requests are on their way already. Where this is silent, :meth:`submit` may still refuse.
+
+        Raises:
+            BusyError: too many wait.
+        """
+        n_free = self.limits.max_slots - sum(len(job.slots) for job in self.jobs)
+        self._waitlist.check(n_coming - max(n_free, 0) // n_answers)
+
     @property
     def jobs(self) -> list[Job]:
         """The requests whose turn has come, each once."""

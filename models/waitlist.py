@@ -28,6 +28,16 @@ class Waitlist:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def check(self, n_coming: int = 0) -> None:
+        """Say now that one more request would be refused, with ``n_coming`` on their way already.
+
+        Raises:
+            BusyError: too many wait.
+        """
+        with self._lock:
+            if sum(not job.is_cancelled for job in self._waiting) + n_coming >= self._max_requests:
+                raise _busy(self._max_requests)
+
     def add(self, job: Job) -> None:
         """Let a request wait.
 
@@ -39,10 +49,7 @@ class Waitlist:
             self._waiting = [other for other in self._waiting if not other.is_cancelled]
             n_tokens = sum(len(other.slots) * other.n_tokens for other in [*self._waiting, job])
             if len(self._waiting) >= self._max_requests or (self._waiting and n_tokens > self._max_tokens):
-                raise BusyError(
-                    f"{len(self._waiting)} requests are waiting already, as many as are let wait.",
-                    hint="Try again in a moment.",
-                )
+                raise _busy(len(self._waiting))
             self._n_jobs += 1
             job.number = self._n_jobs
             self._waiting.append(job)
@@ -81,3 +88,9 @@ class Waitlist:
         with self._lock:
             waiting, self._waiting = self._waiting, []
             return waiting
+
+
+def _busy(n_waiting: int) -> BusyError:
+    return BusyError(
+        f"{n_waiting} requests are waiting already, as many as are let wait.", hint="Try again in a moment."
+    )

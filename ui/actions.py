@@ -74,6 +74,7 @@ class SteerActions:
 
         Raises:
             InputError: the form cannot be used; an older run goes on.
+            BusyError: too many others are waiting.
         """
         session = self.sessions.get(session_id)
         session.ask(self._request(session, form))
@@ -83,6 +84,7 @@ class SteerActions:
 
         Raises:
             InputError: the form cannot be used; an older run goes on.
+            BusyError: too many others are waiting.
         """
         session = self.sessions.get(session_id)
         request = self._request(session, form)
@@ -94,7 +96,11 @@ class SteerActions:
     def _request(self, session: Session, form: SteerForm) -> ComparisonRequest:
         with session.lock:
             session.check_shown(form.n_before)
-            return to_request(form, session.conversation, self.settings)
+            request = to_request(form, session.conversation, self.settings)
+            has_place = session.waiting is not None or session.running is not None
+        if not has_place:  # told here a refusal is one event, later it would be three
+            self.engine.check_room(self.sessions.n_coming())
+        return request
 
     def run(self, session_id: str) -> Generator[Report | None, None, None]:
         """Answer the newest request, at most 15 reports a second; the last has a comparison and is stored.

@@ -27,6 +27,9 @@ class SteerEngine(Protocol):
     def guides(self) -> tuple[GuideInfo, ...]:
         """The guides that answer what is asked now; versions published meanwhile take the places of others."""
 
+    def check_room(self, n_coming: int) -> None:
+        """Raise a BusyError where one more comparison would be refused, with ``n_coming`` on their way already."""
+
     def compare(self, request: ComparisonRequest, stop: Callable[[], bool], owner: str) -> Iterator[Progress]:
         """Answer every blend together: a report per step and, while it waits, about two a second.
 

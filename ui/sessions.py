@@ -1,6 +1,8 @@
 """What the server remembers of an open page: its conversation, its newest run, and what has been judged."""
 
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from storage.records import Comparison
 from ui import wording
 
 OLDER_RUN_SECONDS = 2.0
+COMING_SECONDS = 2.0
 MAX_SESSIONS = 1000  # each holds at most one comparison's numbers, about a megabyte
 
 
@@ -81,10 +84,10 @@ class Session:
     """An open page. Everything is read and changed under ``lock``; ``engine_turn`` is held by the run in the engine.
 
     ``newest`` counts what was asked: a run whose number is not the newest is superseded. ``asked`` is the newest
-    request, and ``waiting`` the same until a run takes it. ``running`` and ``stopping`` are the numbers of the run
-    under way and of the one to stop; ``is_writing``: the one under way has begun to write. ``has_turned``: the
-    conversation was changed here, so a page that shows another one is only behind. ``view`` is what was last switched;
-    None before the first switch.
+    request, ``asked_at`` when it was made on the monotonic clock, and ``waiting`` the same request until a run takes
+    it. ``running`` and ``stopping`` are the numbers of the run under way and of the one to stop; ``is_writing``: the
+    one under way has begun to write. ``has_turned``: the conversation was changed here, so a page that shows another
+    one is only behind. ``view`` is what was last switched; None before the first switch.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -92,6 +95,7 @@ class Session:
     conversation: tuple[Message, ...] = ()
     newest: int = 0
     asked: ComparisonRequest | None = None
+    asked_at: float = -math.inf
     waiting: ComparisonRequest | None = None
     running: int | None = None
     stopping: int | None = None
@@ -107,6 +111,7 @@ class Session:
         with self.lock:
             self.newest += 1
             self.asked = self.waiting = request
+            self.asked_at = time.monotonic()
 
     def take(self) -> tuple[int, ComparisonRequest] | None:
         """The newest request with its number, once; None where another run has taken it already."""
@@ -203,6 +208,12 @@ class Sessions:
             while len(self._sessions) > self._limit:
                 self._sessions.popitem(last=False)[1].supersede()
             return session
+
+    def n_coming(self) -> int:
+        """How many have just asked and are on their way to the engine; who has not come for long will not."""
+        since = time.monotonic() - COMING_SECONDS
+        with self._lock:
+            return sum(session.waiting is not None and session.asked_at > since for session in self._sessions.values())
 
     def close(self, session_id: str) -> None:
         """Forget a session and stop what it runs."""

@@ -105,6 +105,9 @@ class ZeroGpuEngine:
         """One visible piece of text per token."""
         return self._engine.spell(token_ids)
 
+    def check_room(self, n_coming: int) -> None:
+        """ZeroGPU lets everybody wait."""
+
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
     ) -> Iterator[Progress]:

@@ -141,7 +141,12 @@ def test_a_full_waitlist_refuses_at_once_and_takes_the_next_when_there_is_room(e
     with pytest.raises(BusyError, match="2 requests are waiting") as refused:
         desk.submit(ask(n_tokens=5))
     assert refused.value.hint
+    with pytest.raises(BusyError, match="2 requests are waiting"):
+        engine.check_room()
     desk.finish()
+    engine.check_room(n_coming=2)  # of which one has its turn at once
+    with pytest.raises(BusyError):
+        engine.check_room(n_coming=3)
     waitlist._max_requests = before
     assert not desk.submit(ask(n_tokens=2)).error
     desk.finish()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
+from steering.errors import BusyError
 from steering.types import Blend, FinishReason, StepTrace, TopAlternative
 
 BASE = BaseInfo("scripted", "sha256:0", "cpu", "float32", context_length=1024, vocabulary_size=1000)
@@ -14,6 +15,7 @@ GUIDES = (
     GuideInfo("guide-b", "harmlessness", unit=2.0, sha256="b" * 64, kind="lora"),
 )
 
+BUSY = BusyError("32 requests are waiting already, as many as are let wait.", hint="Try again in a moment.")
 
 Script = Callable[[ComparisonRequest], tuple[list[str], list[str]]]
 
@@ -35,7 +37,8 @@ class ScriptedEngine:
     ``script`` gives both answers' pieces for a request. Every step waits ``step_seconds``. ``error`` is raised before
     the first step, ``late_error`` after the third. ``closed`` counts comparisons that were closed before their end.
     Every request waits at the ``positions`` in turn, a step at each; with ``n_at_once`` those beyond it wait for one
-    before them to end. ``time_out_after`` is the token after which the time limit ends the answers.
+    before them to end; while ``most_coming`` are on their way no other may ask. ``time_out_after`` is the token after
+    which the time limit ends the answers.
     """
 
     script: Script = field(default_factory=lambda: say("one two three", "one four five six"))
@@ -44,6 +47,7 @@ class ScriptedEngine:
     late_error: Exception | None = None
     positions: Sequence[int] = ()
     n_at_once: int | None = None
+    most_coming: int | None = None
     time_out_after: int | None = None
     base: BaseInfo = BASE
     guides: tuple[GuideInfo, ...] = GUIDES
@@ -57,6 +61,11 @@ class ScriptedEngine:
     most_running: int = 0
     vocabulary: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check_room(self, n_coming: int) -> None:
+        """Refuse while ``most_coming`` or more are on their way."""
+        if self.most_coming is not None and n_coming >= self.most_coming:
+            raise BUSY
 
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
