@@ -60,11 +60,14 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
     Raises:
         LoadError: they do not fit together, or their architecture cannot be decoded.
     """
-    vocabulary_size = _check_together(parts)
+    vocabulary_size = check_together(parts)
     model = parts.model
     if model.device.type == "cpu":
         choose_threads(_models(parts))
-    members = _members(parts, _groups(parts), vocabulary_size)
+    loras = [guide.lora for guide in parts.guides if guide.lora]
+    first = make_group(model, _with_lora(parts.guides), loras, has_base=True)
+    parts = replace(parts, guides=_ready(parts.guides))
+    members = _members(parts, first, vocabulary_size)
     budget = plan_memory(members, options.memory_fraction, _context_length(parts))
     ways = _ways(options, model, budget)
     ensemble = ModelEnsemble(members, ways, budget.remembered_bytes if options.remembers else 0)
@@ -94,28 +97,27 @@ def with_guides(loaded: Loaded, guides: Sequence[GuideParts], beside: Beside) ->
         LoadError: they do not fit together; ``loaded`` is as it was.
     """
     parts = replace(loaded.parts, guides=tuple(guides))
-    vocabulary_size = _check_together(parts)
+    vocabulary_size = check_together(parts)
+    parts = replace(parts, guides=_ready(guides))
     old = loaded.ensemble
-    first, *others = old.members.groups
-    taken_over = {id(group.model): group for group in others}
-    new_models = [guide.model for guide in guides if guide.model and id(guide.model) not in taken_over]
-    made = {id(model): make_group(model, [0], [], has_base=False) for model in new_models}
+    first = old.members.groups[0]
     adapters, before = ([guide.lora for guide in each if guide.lora] for each in (guides, loaded.parts.guides))
     forward = refitted(first, adapters, before=before, in_place=beside is Beside.NOTHING)
-    groups = [replace(first, guides=_with_lora(guides), forward_pass=forward)]
-    for index, guide in enumerate(guides):
-        if guide.model:
-            groups.append(replace((taken_over | made)[id(guide.model)], guides=(index,)))
+    first = replace(first, guides=_with_lora(guides), forward_pass=forward)
     ways, limits = old.ways, loaded.limits
     if beside is Beside.EVERYBODY:
         ways, limits = Ways(), replace(limits, cache_bytes=limits.cache_bytes // _TRIAL_SHARE)
-    ensemble = ModelEnsemble(_members(parts, groups, vocabulary_size), ways, old.remembered_bytes)
+    ensemble = ModelEnsemble(_members(parts, first, vocabulary_size), ways, old.remembered_bytes)
     return _loaded(parts, ensemble, limits)
 
 
-def _check_together(parts: Parts) -> int:
-    """Check that base and guides can answer together; returns the size of the vocabulary they share."""
-    _check_dimensions(tuple(guide.info.dimension for guide in parts.guides))
+def check_together(parts: Parts) -> int:
+    """Check that base and guides can answer together; returns the size of the vocabulary they share.
+
+    Raises:
+        LoadError: they do not fit; the message says what and where.
+    """
+    check_dimensions(tuple(guide.info.dimension for guide in parts.guides))
     adapters = [(guide.lora, guide.info.id) for guide in parts.guides if guide.lora]
     check_fit(parts.model, [lora for lora, _ in adapters], [name for _, name in adapters])
     own = [(guide.info.id, guide.model, guide.tokenizer) for guide in parts.guides if guide.model and guide.tokenizer]
@@ -130,9 +132,18 @@ def _context_length(parts: Parts) -> int:
     return min(map(context_length, _models(parts)))
 
 
-def _members(parts: Parts, groups: Sequence[Group], vocabulary_size: int) -> Members:
-    dimensions = tuple(guide.info.dimension for guide in parts.guides)
+def _members(parts: Parts, first: Group, vocabulary_size: int) -> Members:
+    """The base with every LoRA guide is the group ``first``; every guide that is a model of its own is another."""
+    guides = parts.guides
+    groups = [first, *(replace(guide.group, guides=(i,)) for i, guide in enumerate(guides) if guide.group)]
+    dimensions = tuple(guide.info.dimension for guide in guides)
     return Members(groups, dimensions, vocabulary_size, _eos_token_ids(parts.model, parts.tokenizer))
+
+
+def _ready(guides: Sequence[GuideParts]) -> tuple[GuideParts, ...]:
+    """Make those that are models of their own ready to decode; what is ready already is taken as it is."""
+    made = (make_group(g.model, [0], [], has_base=False) if g.model and not g.group else g.group for g in guides)
+    return tuple(replace(guide, group=group) for guide, group in zip(guides, made, strict=True))
 
 
 def _loaded(parts: Parts, ensemble: ModelEnsemble, limits: Limits) -> Loaded:
@@ -162,7 +173,12 @@ def _ways(options: EngineOptions, model: PreTrainedModel, budget: Budget) -> Way
     return Ways(STATIC, recorder, arena_bytes=budget.cache_bytes + _SLACK_BYTES, is_ahead=True)
 
 
-def _check_dimensions(dimensions: tuple[str, ...]) -> None:
+def check_dimensions(dimensions: tuple[str, ...]) -> None:
+    """Check that every guide can have a slider of its own.
+
+    Raises:
+        LoadError: two have one dimension, or one has a name that means something else.
+    """
     for dimension in dimensions:
         if dimensions.count(dimension) > 1:
             raise LoadError(
@@ -177,14 +193,6 @@ def _check_dimensions(dimensions: tuple[str, ...]) -> None:
 
 def _with_lora(guides: Sequence[GuideParts]) -> tuple[int, ...]:
     return tuple(index for index, guide in enumerate(guides) if guide.lora)
-
-
-def _groups(parts: Parts) -> list[Group]:
-    """The base with every LoRA guide is one group; every guide that is a model of its own is another."""
-    loras = [guide.lora for guide in parts.guides if guide.lora]
-    first = make_group(parts.model, _with_lora(parts.guides), loras, has_base=True)
-    separate = [(index, guide.model) for index, guide in enumerate(parts.guides) if guide.model]
-    return [first, *(make_group(own, [index], [], has_base=False) for index, own in separate)]
 
 
 def make_group(

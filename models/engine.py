@@ -14,6 +14,7 @@ from models.detokenizing import spell
 from models.jobs import Job, Letter, Waiting
 from models.lineups import Build, Lineup, Lineups, Loaded
 from models.memory import is_out_of_memory
+from models.parts import Parts
 from models.prompting import prompt_token_ids
 from models.scheduler import Scheduler
 from steering.errors import CapacityError, LoadError
@@ -59,6 +60,11 @@ class Engine:
         return self._loaded.guides
 
     @property
+    def parts(self) -> Parts:
+        """What the lineup that answers now is made of."""
+        return self._loaded.parts
+
+    @property
     def _loaded(self) -> Loaded:
         return self._lineups.current.loaded
 
@@ -101,16 +107,6 @@ class Engine:
     ) -> Generator[Progress, None, None]:
         """Answer every blend of a request together.
 
-
-    def check_room(self, n_coming: int = 0, n_answers: int = 2) -> None:
-        """Say now that a request for ``n_answers`` would be refused, with ``n_coming`` such on their way already.
-
-        Where this is silent, :meth:`compare` may still refuse.
-
-        Raises:
-            BusyError: too many requests are waiting.
-        """
-        self._scheduler.check_room(n_coming, n_answers)
         Yields while the request waits (``position`` above 0), after every step, and once more with ``finished`` set
         when the guides have said what they make of the unguided answers. A caller that is slower than the engine
         misses steps in between, but no token.

@@ -101,7 +101,7 @@ def hash_files(folder: Path) -> str:
     the hash.
     """
     digest = hashlib.sha256()
-    files = [path for path in sorted(folder.iterdir()) if _is_model_file(path)]
+    files = [path for path in sorted(folder.iterdir()) if is_model_file(path)]
     for path in files:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
@@ -110,6 +110,7 @@ def hash_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _is_model_file(path: Path) -> bool:
+def is_model_file(path: Path) -> bool:
+    """Whether a file is part of a guide: weights, configuration, tokenizer or chat template."""
     is_model = path.suffix in (".safetensors", ".json", ".jinja", ".model") or path.name in ("merges.txt", "vocab.txt")
     return is_model and path.is_file() and path.name != CARD_NAME

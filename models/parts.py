@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
@@ -11,6 +11,7 @@ from models.adapters import LoraWeights, read_lora
 from models.answers import GuideInfo
 from models.guides import GuideCard, hash_files, read_card
 from models.loading import Placement, choose_placement, fetch, load_model, load_tokenizer, told_as_load_error
+from models.members import Group
 from models.presets import GuideSpec, Preset
 from steering.errors import LoadError
 
@@ -19,13 +20,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GuideParts:
-    """A guide: either LoRA factors, or a model of its own with its tokenizer."""
+    """A guide: either LoRA factors, or a model of its own with its tokenizer; ``group`` once that can be decoded."""
 
     info: GuideInfo
     lora: LoraWeights | None = None
     model: PreTrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
     chat_template: str | None = None
+    group: Group | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,20 @@ def load_parts(preset: Preset, *, device: str = "auto", dtype: str = "auto") -> 
         LoadError: something is missing, damaged or gated.
         CapacityError: the memory does not suffice.
     """
+    placement = choose_placement(device, dtype, preset.dtype)
+    parts = load_base(preset, placement)
+    return replace(parts, guides=tuple(load_guide(spec, placement) for spec in preset.guides))
+
+
+def load_base(preset: Preset, placement: Placement) -> Parts:
+    """Load a preset's base model, without its guides.
+
+    Raises:
+        LoadError: something is missing, damaged or gated.
+        CapacityError: the memory does not suffice.
+    """
     if not sys.stderr.isatty():
         disable_progress_bar()
-    placement = choose_placement(device, dtype, preset.dtype)
     name = str(placement.dtype).removeprefix("torch.")
     logger.info("Running on %s in %s: %s.", placement.device, name, placement.reason)
     with told_as_load_error(f"The model {preset.base.label}"):
@@ -61,23 +74,35 @@ def load_parts(preset: Preset, *, device: str = "auto", dtype: str = "auto") -> 
         revision=f"sha256:{sha256}" if sha256 else folder.name,
         model=load_model(folder, placement),
         tokenizer=load_tokenizer(folder),
-        guides=tuple(_load_guide(spec, placement) for spec in preset.guides),
+        guides=(),
         chat_template=preset.chat_template,
         examples=preset.examples,
     )
 
 
-def _load_guide(spec: GuideSpec, placement: Placement) -> GuideParts:
+def load_guide(spec: GuideSpec, placement: Placement) -> GuideParts:
+    """Load one guide.
+
+    Raises:
+        LoadError: something is missing, damaged or gated, or its files are not those its card was written for.
+        CapacityError: the memory does not suffice.
+    """
     with told_as_load_error(f"The guide {spec.source.label}"):
         folder = fetch(spec.source)
         sha256 = hash_files(folder)
     card = read_card(folder)
+    if card.hash is not None and card.hash != sha256:
+        raise LoadError(
+            f"The files of the guide {card.id or spec.source.label!r} are not those its card was written for.",
+            hint="Copy, download or train it again.",
+        )
     if (folder / "adapter_config.json").exists():
         with told_as_load_error(f"The adapter in {folder}"):
             lora = read_lora(folder)
         return GuideParts(_guide_info(spec, card, sha256, "lora"), lora=lora, chat_template=spec.chat_template)
     model, tokenizer = load_model(folder, placement), load_tokenizer(folder)
-    return GuideParts(_guide_info(spec, card, sha256, "model"), None, model, tokenizer, spec.chat_template)
+    info = _guide_info(spec, card, sha256, "model")
+    return GuideParts(info, model=model, tokenizer=tokenizer, chat_template=spec.chat_template)
 
 
 def _guide_info(spec: GuideSpec, card: GuideCard, sha256: str, kind: str) -> GuideInfo:

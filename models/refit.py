@@ -27,6 +27,8 @@ def refitted(
         LoadError: an adapter changes what a joined forward pass leaves to the model.
     """
     forward, model = group.forward_pass, group.model
+    if len(adapters) == len(before) and all(new is old for new, old in zip(adapters, before, strict=True)):
+        return forward
     if isinstance(forward, WrappedForward):
         return WrappedForward(model, adapters, forward)
     assert isinstance(forward, FusedForward)

@@ -1,0 +1,170 @@
+"""What a person does with versions while the engine answers: add, publish, roll back, compare, try out."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.assembly import with_guides
+from models.engine import Engine, Trial
+from models.lineups import Beside, Loaded
+from models.loading import choose_placement, fetch
+from models.parts import GuideParts, load_guide
+from models.presets import GuideSpec, Source
+from models.versions.checking import check_beside, check_static
+from models.versions.registry import PUBLISHED, ROLLED_BACK, Activation, Registry, Version
+from steering.errors import LoadError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A version held beside the active guides; ``dimension`` is what a blend calls it, ``trial`` answers with both."""
+
+    version: Version
+    dimension: str
+    trial: Trial
+
+
+class GuideVersions:
+    """The versions of an engine's guides; may be used from any thread.
+
+    Args:
+        registry: the versions on disk.
+        engine: what answers with the active ones.
+        notes: what went wrong at the start, for the page to show.
+    """
+
+    def __init__(self, registry: Registry, engine: Engine, notes: Sequence[str] = ()) -> None:
+        self.registry, self.engine, self.notes = registry, engine, tuple(notes)
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Every dimension that has a version."""
+        return self.registry.dimensions
+
+    def versions(self, dimension: str) -> tuple[Version, ...]:
+        """The versions for a dimension with their cards, oldest first."""
+        return self.registry.versions(dimension)
+
+    def active(self, dimension: str) -> Version | None:
+        """The version that shall answer, or None; :meth:`answering` is the one that does."""
+        return self.registry.active(dimension)
+
+    def answering(self, dimension: str) -> int | None:
+        """The number of the version the engine answers with; None where no guide does, or its card has no number."""
+        return next((guide.version for guide in self.engine.guides if guide.dimension == dimension), None)
+
+    def history(self, dimension: str | None = None) -> tuple[Activation, ...]:
+        """Every publishing and rolling back, oldest first."""
+        return self.registry.history(dimension)
+
+    def add(self, source: str, dimension: str | None = None, revision: str | None = None) -> Version:
+        """Check the guide in a folder or on the Hub, and keep a copy of it as the next version; not yet published.
+
+        Raises:
+            LoadError: it is missing, damaged, or does not fit the base; nothing was added.
+        """
+        folder, guide = self._read(source, dimension, revision)
+        check_beside(self.engine, guide)
+        return self.registry.add(folder, guide.info.dimension, added_from(source, revision))
+
+    def publish(self, dimension: str, number: int) -> Version:
+        """Make a version the active one and have new requests answered by it; those under way end as they began.
+
+        Raises:
+            InputError: there is no such version.
+            LoadError: it cannot be loaded, or the choice cannot be stored; the guide that answered goes on.
+        """
+        with self._one_at_a_time:
+            return self._publish(self.registry.version(dimension, number), PUBLISHED)
+
+    def roll_back(self, dimension: str) -> Version:
+        """Go back to the version that was active before.
+
+        Raises:
+            InputError: none was.
+            LoadError: as :meth:`publish`.
+        """
+        with self._one_at_a_time:
+            return self._publish(self.registry.before(dimension), ROLLED_BACK)
+
+    def _publish(self, version: Version, why: str) -> Version:
+        guide = self._load(version)
+        before = self.engine.parts.guides
+        self._use(_in_place(before, guide))
+        try:
+            self.registry.activate(version.dimension, version.number, why=why)
+        except BaseException:
+            self._use(before)
+            raise
+        logger.info("The guide for %s is version %d now (%s).", version.dimension, version.number, why)
+        return version
+
+    @contextmanager
+    def try_out(self, dimension: str, number: int) -> Iterator[Tried]:
+        """Hold a version beside the active guides, under a dimension of its own, while nobody else is answered by it.
+
+        A blend of ``Tried.trial`` may name the active guides and the one tried.
+
+        Raises:
+            InputError: there is no such version.
+            LoadError: it cannot be loaded.
+            CapacityError: memory does not suffice.
+        """
+        version = self.registry.version(dimension, number)
+        guide = self._load(version)
+        name = f"{dimension} (version {number})"
+        extra = replace(guide, info=replace(guide.info, dimension=name))
+
+        def build(loaded: Loaded, beside: Beside) -> Loaded:
+            return with_guides(loaded, (*loaded.parts.guides, extra), beside)
+
+        with self.engine.trial(build) as trial:
+            yield Tried(version, name, trial)
+
+    def _use(self, guides: Sequence[GuideParts]) -> None:
+        def build(loaded: Loaded, beside: Beside) -> Loaded:
+            return with_guides(loaded, guides, beside)
+
+        self.engine.swap(build)
+
+    def _load(self, version: Version) -> GuideParts:
+        guide = load_guide(version.spec, choose_placement(self.engine.base.device, self.engine.base.dtype))
+        check_static(self.engine.parts, guide)
+        return guide
+
+    def _read(self, source: str, dimension: str | None, revision: str | None) -> tuple[Path, GuideParts]:
+        spec = spec_of(source, dimension, revision)
+        guide = load_guide(spec, choose_placement(self.engine.base.device, self.engine.base.dtype))
+        return fetch(spec.source), guide
+
+
+def spec_of(source: str, dimension: str | None = None, revision: str | None = None) -> GuideSpec:
+    """Where a guide is that a person named: a folder, or else a Hub id.
+
+    Raises:
+        LoadError: it is written as a path and there is no such folder.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return GuideSpec(Source(str(folder.absolute())), dimension=dimension)
+    if source.startswith((".", "/", "~")):
+        raise LoadError(f"There is no folder {source}.", hint="Check the path.")
+    return GuideSpec(Source(source, revision), dimension=dimension)
+
+
+def added_from(source: str, revision: str | None) -> dict[str, Any]:
+    """What a card says of a guide that came from the Hub; a path of this machine is nobody's business."""
+    return {} if Path(source).expanduser().is_dir() else {"source": f"{source}@{revision}" if revision else source}
+
+
+def _in_place(guides: Sequence[GuideParts], guide: GuideParts) -> tuple[GuideParts, ...]:
+    """Put a guide where the one for its dimension is, or after the others."""
+    others = [guide if other.info.dimension == guide.info.dimension else other for other in guides]
+    return tuple(others) if guide in others else (*others, guide)

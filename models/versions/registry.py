@@ -1,0 +1,236 @@
+"""The guide versions on disk: which there are, which is active, and which were.
+
+    <root>/<dimension>/<version>/    a guide's files and its card; never changed once it is there
+    <root>/activations.json          every publishing and rolling back, oldest first; the last ones are active
+
+A version is made in a folder aside and renamed into its place; the file of activations is replaced as a whole. So
+whatever ends a process, what another finds is one state or the next. The preset's own guides are versions too, which
+are read only.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from models.guides import CARD_NAME, GuideCard, hash_files, is_model_file, read_card
+from models.presets import GuideSpec, Source
+from models.versions.files import aside, copy_synced, locked, sync_folder, told_as_load_error, write_json
+from steering.errors import InputError, LoadError
+
+_ACTIVATIONS = "activations.json"
+PUBLISHED, ROLLED_BACK = "published", "rolled back"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the guide for a dimension; ``spec`` says where its files are. ``is_built_in``: the preset's."""
+
+    dimension: str
+    number: int
+    card: GuideCard
+    spec: GuideSpec
+    is_built_in: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return f"{self.dimension} version {self.number}"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are; None where they are on the Hub."""
+        return self.spec.source.folder
+
+
+@dataclass(frozen=True)
+class Activation:
+    """That a version became the active one, ``why`` (published or rolled back) and when, UTC."""
+
+    base_id: str
+    dimension: str
+    version: int
+    sha256: str
+    why: str
+    at: str
+
+
+class Registry:
+    """The versions of guides for one base model; may be used from any thread and by several processes at once.
+
+    Args:
+        root: the folder of all versions; need not exist.
+        base_id: the base they are for; versions for others are not seen.
+        built_in: the preset's own guides.
+    """
+
+    def __init__(self, root: Path, base_id: str, built_in: Sequence[Version] = ()) -> None:
+        self.root, self.base_id = root, base_id
+        self._built_in = {version.dimension: version for version in built_in}
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Every dimension that has a version: the preset's first."""
+        with told_as_load_error(self.root):
+            folders = sorted(self.root.iterdir()) if self.root.is_dir() else []
+        found = [unquote(folder.name) for folder in folders if folder.is_dir() and not folder.name.startswith(".")]
+        own = [dimension for dimension in found if dimension not in self._built_in and self.versions(dimension)]
+        return (*self._built_in, *own)
+
+    def versions(self, dimension: str) -> tuple[Version, ...]:
+        """The versions for a dimension, oldest first; a folder whose card cannot be read is left out."""
+        found = [self._built_in[dimension]] if dimension in self._built_in else []
+        for number in self._numbers(dimension):
+            try:
+                version = self._read(dimension, number)
+            except LoadError:
+                continue
+            if version.card.base_id == self.base_id:
+                found.append(version)
+        return tuple(found)
+
+    def version(self, dimension: str, number: int) -> Version:
+        """The version with that number.
+
+        Raises:
+            InputError: there is none.
+        """
+        versions = {version.number: version for version in self.versions(dimension)}
+        if number not in versions:
+            there = ", ".join(map(str, versions)) or "none"
+            raise InputError(
+                f"The guide for {dimension!r} has no version {number} for {self.base_id}.", hint=f"There are: {there}."
+            )
+        return versions[number]
+
+    def active(self, dimension: str) -> Version | None:
+        """The version that answers: the last one published and not rolled back, else the preset's, else none."""
+        return next(iter(self.candidates(dimension)), None)
+
+    def candidates(self, dimension: str) -> tuple[Version, ...]:
+        """The active version, then those that rolling back again and again leads to."""
+        versions = {version.number: version for version in self.versions(dimension)}
+        found = [versions[number] for number in reversed(self._stack(dimension)) if number in versions]
+        return tuple(found) or tuple(versions[number] for number in self._foundation(dimension))
+
+    def _foundation(self, dimension: str) -> list[int]:
+        return [self._built_in[dimension].number] if dimension in self._built_in else []
+
+    def _stack(self, dimension: str) -> list[int]:
+        """The active version's number on top of those before it."""
+        stack = self._foundation(dimension)
+        for activation in self.history(dimension):
+            if activation.why == PUBLISHED:
+                stack.append(activation.version)
+            else:
+                stack = stack[:-1]
+                while stack and stack[-1] != activation.version:
+                    stack.pop()
+        return stack
+
+    def history(self, dimension: str | None = None) -> tuple[Activation, ...]:
+        """Every activation, of one dimension or all, oldest first.
+
+        Raises:
+            LoadError: the file cannot be read.
+        """
+        path = self.root / _ACTIVATIONS
+        with told_as_load_error(path):
+            text = path.read_text(encoding="utf-8") if path.exists() else '{"activations": []}'
+        try:
+            activations = [Activation(**entry) for entry in json.loads(text)["activations"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise LoadError(
+                f"The list of active guides {path} cannot be read: {error}.",
+                hint="Mend it, or remove it to go back to the preset's guides.",
+            ) from error
+        wanted = [a for a in activations if a.base_id == self.base_id and dimension in (None, a.dimension)]
+        return tuple(wanted)
+
+    def add(self, folder: Path, dimension: str, facts: dict[str, Any]) -> Version:
+        """Copy the guide in ``folder``, which was checked, as the next version for ``dimension``.
+
+        ``facts`` go into its card where the card in ``folder`` does not say them.
+
+        Raises:
+            LoadError: its files are not those its card was written for, or the disk refuses.
+        """
+        with aside(self.root) as fresh, told_as_load_error(self.root):
+            for file in sorted(folder.iterdir()):
+                if is_model_file(file) or file.name == CARD_NAME:
+                    copy_synced(file, fresh / file.name)
+            card = json.loads((fresh / CARD_NAME).read_text("utf-8")) if (fresh / CARD_NAME).exists() else {}
+            sha256 = hash_files(fresh)
+            if card.get("hash", sha256) != sha256:
+                raise LoadError(
+                    f"The files in {folder} are not those its card was written for.", hint="Copy or download it again."
+                )
+            with locked(self.root):
+                number = max([0, *self._numbers(dimension), *self._foundation(dimension)]) + 1
+                facts = {"created_at": now(), **facts, "hash": sha256}
+                own = {"dimension": dimension, "version": number, "base_id": self.base_id}
+                own["id"] = card.get("id") or f"{self.base_id}-{dimension}"
+                write_json(fresh / CARD_NAME, facts | {key: value for key, value in card.items() if value} | own)
+                parent = self._folder(dimension)
+                parent.mkdir(exist_ok=True)
+                fresh.rename(parent / str(number))
+                sync_folder(parent)
+                sync_folder(self.root)
+        return self.version(dimension, number)
+
+    def activate(self, dimension: str, number: int, *, why: str = PUBLISHED) -> Activation:
+        """Make a version the active one; publishing the active one again changes nothing.
+
+        Raises:
+            InputError: there is no such version, or ``why`` is rolled back and it is not the one before.
+            LoadError: the disk refuses.
+        """
+        version = self.version(dimension, number)
+        with told_as_load_error(self.root), locked(self.root):
+            if why == ROLLED_BACK and self.before(dimension).number != number:
+                raise InputError(f"{version.name} is not the one before.", hint="Publish it instead.")
+            sha256 = version.card.hash or (hash_files(version.folder) if version.folder else "")
+            made = Activation(self.base_id, dimension, number, sha256, why, now())
+            active = self.active(dimension)
+            if why == PUBLISHED and active is not None and active.number == number:
+                return made
+            path = self.root / _ACTIVATIONS
+            before = json.loads(path.read_text("utf-8"))["activations"] if path.exists() else []
+            write_json(path, {"activations": [*before, vars(made)]})
+        return made
+
+    def before(self, dimension: str) -> Version:
+        """The version that rolling back leads to.
+
+        Raises:
+            InputError: nothing was active before.
+        """
+        candidates = self.candidates(dimension)
+        if len(candidates) < 2:
+            raise InputError(
+                f"No other guide for {dimension!r} was active before.", hint="Publish another version instead."
+            )
+        return candidates[1]
+
+    def _numbers(self, dimension: str) -> list[int]:
+        folder = self._folder(dimension)
+        with told_as_load_error(folder):
+            names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _read(self, dimension: str, number: int) -> Version:
+        folder = self._folder(dimension) / str(number)
+        card = read_card(folder)
+        spec = GuideSpec(Source(str(folder.absolute()), name=card.id), dimension=dimension)
+        return Version(dimension, number, card, spec)
+
+    def _folder(self, dimension: str) -> Path:
+        return self.root / quote(dimension, safe="").replace(".", "%2E")
+
+
+def now() -> str:
+    """The time, UTC, as cards and activations have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
