@@ -55,6 +55,21 @@ def prompt_token_ids(
     return _plain_ids(_plain_tokenizer(tokenizer, stand_ins, control, next(unused)), text, control)
 
 
+def response_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of a response that somebody wrote, none of which is a control token; what ends it is not added.
+
+    Raises:
+        PromptError: it holds half a surrogate pair.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise PromptError("The response has half of a surrogate pair, which is no text.", hint="Remove it.")
+    control = _control_tokens(tokenizer)
+    ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    if not any(token in control for token in ids):
+        return ids
+    return _plain_ids(_plain_tokenizer(tokenizer, {}, control, next(_unused_characters({*text}))), text, control)
+
+
 def _unused_characters(used: set[str]) -> Iterator[str]:
     """Yield private-use characters that are not in ``used``.
 

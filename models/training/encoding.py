@@ -1,0 +1,79 @@
+"""Preferences as token ids, read as the engine will read them when the guide steers."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from models.prompting import prompt_token_ids, response_token_ids
+from models.training.batches import Example
+from models.training.data import DataSettings
+from models.training.rows import Preference
+from steering.errors import PromptError
+from steering.types import Message
+
+_REMEMBERED = 65536
+
+
+class Encoder:
+    """Turns preferences into examples.
+
+    Args:
+        tokenizer: of the base model.
+        eos_token_id: the token that ends an answer; a guide has to learn where to end, so it counts.
+        chat_template: Jinja, in place of the tokenizer's own.
+        context_length: the tokens the model can read.
+        settings: the limits of length.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        eos_token_id: int,
+        chat_template: str | None,
+        context_length: int,
+        settings: DataSettings,
+    ) -> None:
+        self._context_length, self._settings = context_length, settings
+
+        def read_prompt(messages: tuple[Message, ...]) -> tuple[int, ...]:
+            return tuple(prompt_token_ids(tokenizer, messages, chat_template))
+
+        def read_response(text: str) -> tuple[int, ...]:
+            return (*response_token_ids(tokenizer, text), eos_token_id)
+
+        # lengths are asked for first, and the examples are made of the same ids afterwards
+        self._read_prompt: Callable[[tuple[Message, ...]], tuple[int, ...]] = lru_cache(_REMEMBERED)(read_prompt)
+        self._read_response: Callable[[str], tuple[int, ...]] = lru_cache(_REMEMBERED)(read_response)
+
+    def why_not(self, preference: Preference) -> str:
+        """Say why a preference cannot be used, by its length or its text; empty where it can."""
+        try:
+            n_prompt = len(self._read_prompt(preference.messages))
+            n_responses = [len(self._read_response(text)) for text in _responses(preference)]
+        except PromptError:
+            return "no_text"
+        if n_prompt > self._settings.max_prompt_tokens:
+            return "long_prompt"
+        if max(n_responses) > self._settings.max_response_tokens:
+            return "long_response"
+        return "long_for_the_model" if n_prompt + max(n_responses) > self._context_length else ""
+
+    def examples(self, preferences: Sequence[Preference]) -> list[Example]:
+        """Return one example per preference, with weights whose mean is 1."""
+        mean = sum(each.weight for each in preferences) / max(len(preferences), 1)
+        return [
+            Example(
+                id=each.id,
+                prompt=self._read_prompt(each.messages),
+                responses=tuple(self._read_response(text) for text in _responses(each)),
+                signs=(1,) * (each.chosen is not None) + (-1,) * (each.rejected is not None),
+                weight=each.weight / mean if mean else 0.0,
+                source=each.source,
+            )
+            for each in preferences
+        ]
+
+
+def _responses(preference: Preference) -> list[str]:
+    return [text for text in (preference.chosen, preference.rejected) if text is not None]

@@ -1,0 +1,233 @@
+"""One training run from data to a guide's folder."""
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from models.assembly import load_engine
+from models.guides import CARD_NAME, GuideCard, hash_files, read_card
+from models.loading import choose_placement, context_length, fetch
+from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
+from models.training.batches import choose_layout
+from models.training.calibrate import calibrate
+from models.training.data import Split, choose
+from models.training.encoding import Encoder
+from models.training.evaluate import accuracy, metrics
+from models.training.loss import LossKind
+from models.training.rows import read_rows
+from models.training.run_folder import RunFolder, read_progress, write_whole
+from models.training.settings import TrainSettings
+from models.training.trainee import Trainee, load_trainee
+from models.training.trainer import GuideTrainer, Lesson, StopFlag, make_trainer, training_order
+from steering.errors import SettingsError
+from steering.types import Message
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that is trained on, and what records call it."""
+
+    source: Source
+    folder: Path
+    chat_template: str | None
+
+
+def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: StopFlag | None = None) -> Path:
+    """Train a guide; returns its folder ``settings.out / "guide"``, which appears whole.
+
+    Args:
+        settings: the run.
+        command: the command line, for the card.
+        resume: go on with a run that was killed or cancelled, to the result it would have had.
+        stop: set by somebody else to cancel.
+
+    Raises:
+        Cancelled: ``stop`` was set; the run can be resumed.
+        InputError: settings or data cannot be used.
+        LoadError: a model cannot be loaded.
+    """
+    stop = stop or StopFlag()
+    folder = RunFolder(settings.out, writes=os.environ.get("RANK", "0") == "0")
+    folder.begin(
+        {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}, resume=resume
+    )
+    folder.say("resumed" if resume else "started", command=command)
+    began = time.monotonic()
+    base = _base(settings)
+    placement = choose_placement("auto", settings.optimiser.dtype)
+    trainee = load_trainee(base.folder, placement, settings.adapter, settings.parent, settings.optimiser.seed)
+    split, lesson = _lesson(settings, base, trainee)
+    folder.say("data", **split.report.as_json(), layout=lesson.layout.value)
+    stop.check()
+    trainer = make_trainer(trainee, lesson, settings.optimiser, folder, stop)
+    before = _before(trainer, folder)
+    _run(trainer, folder, before)
+    folder.say("stage", stage="evaluating")
+    found = {
+        **metrics(trainer.score(lesson.held_out), settings.loss.beta),
+        "before": before,
+        "n_steps": trainer.state.global_step,
+        "n_steps_planned": trainer.state.max_steps,
+        "best_step": trainer.state.best_global_step,
+        "data": split.report.as_json(),
+        "layout": lesson.layout.value,
+    }
+    stop.check()
+    aside = folder.path / "guide.new"
+    if folder.writes:
+        shutil.rmtree(aside, ignore_errors=True)
+    trainee.save(aside, base.source.label)
+    del trainer, trainee, lesson
+    gc.collect()
+    if folder.writes:
+        _finish(settings, base, split, aside, found, folder, stop, command, began)
+    return folder.guide
+
+
+def _hash_data(settings: TrainSettings) -> str:
+    """The hash over all data, by which a run knows that it goes on with what it began with."""
+    digest = hashlib.sha256()
+    for path in (*settings.data, *settings.replay):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in files:
+            try:
+                digest.update(f"{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+            except OSError as error:
+                raise SettingsError(f"{file} cannot be read: {error}.", hint="Check --data and --replay.") from error
+    return digest.hexdigest()
+
+
+def _base(settings: TrainSettings) -> Base:
+    if settings.base in PRESET_NAMES:
+        preset = load_preset(settings.base)
+        source, template = preset.base, settings.chat_template or preset.chat_template
+    else:
+        path = Path(settings.base)
+        source = Source(str(path.resolve()) if path.is_dir() else settings.base, name=settings.base_id)
+        template = settings.chat_template
+    if settings.base_id:
+        source = Source(source.id, source.revision, settings.base_id)
+    return Base(source, fetch(source), template)
+
+
+def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Split, Lesson]:
+    limits = (context_length(trainee.inner), settings.choice)
+    encoder = Encoder(trainee.tokenizer, trainee.eos_token_id, base.chat_template, *limits)
+    read, earlier = (read_rows(paths, settings.dimension) for paths in (settings.data, settings.replay))
+    pairs_only = settings.loss.kind is not LossKind.UNPAIRED
+    split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only)
+    examples = encoder.examples([*split.train, *split.replayed])
+    optimiser = settings.optimiser
+    layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
+    order = training_order(examples, optimiser.epochs, optimiser.batch_size, optimiser.seed, layout)
+    return split, Lesson(order, encoder.examples(split.held_out), settings.loss, layout)
+
+
+def _before(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
+    """What base or parent say of the held-out pairs, as measured when the run began."""
+    for event in read_progress(folder.path):
+        if event["event"] == "before":
+            return {name: event[name] for name in ("accuracy", "low", "high", "n_pairs")}
+    found = accuracy(trainer.score(trainer.lesson.held_out))
+    folder.say("before", **found)
+    return found
+
+
+def _run(trainer: GuideTrainer, folder: RunFolder, before: dict[str, Any]) -> None:
+    checkpoint = folder.newest_checkpoint()
+    if checkpoint is None:
+        trainer.train()
+    elif not trainer.begin_again(checkpoint):
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+    logger.info("Held-out accuracy before: %.3f.", before["accuracy"])
+
+
+def _finish(
+    settings: TrainSettings,
+    base: Base,
+    split: Split,
+    aside: Path,
+    found: dict[str, Any],
+    folder: RunFolder,
+    stop: StopFlag,
+    command: str,
+    began: float,
+) -> None:
+    """Calibrate the guide in ``aside``, write its card, and rename it into place."""
+    unit = 1.0
+    if settings.calibration.n_prompts:
+        folder.say("stage", stage="calibrating")
+        unit, found["calibration"] = _calibrate(settings, base, aside, split, stop)
+    found["seconds"] = round(time.monotonic() - began, 1)
+    card = _card(settings, base, split, found, unit, command)
+    lines = [json.dumps(line) for line in _pair_lines(split)]
+    (aside / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(aside / CARD_NAME, json.dumps({**card, "hash": hash_files(aside)}, indent=1) + "\n")
+    stop.check()
+    aside.rename(folder.guide)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    folder.say(
+        "finished", guide=str(folder.guide), unit=unit, **{name: found[name] for name in ("accuracy", "low", "high")}
+    )
+
+
+def _calibrate(
+    settings: TrainSettings, base: Base, guide: Path, split: Split, stop: StopFlag
+) -> tuple[float, dict[str, Any]]:
+    spec = GuideSpec(Source(str(guide.resolve())), dimension=settings.dimension, unit=1.0)
+    preset = Preset("calibration", base.source, (spec,), None, base.chat_template)
+    prompts: dict[str, tuple[Message, ...]] = {each.prompt_key: each.messages for each in split.held_out}
+    chosen = list(prompts.values())[: settings.calibration.n_prompts]
+    stop.check()
+    engine = load_engine(preset)
+    try:
+        calibration = calibrate(engine, chosen, settings.calibration)
+    finally:
+        engine.close()
+    return calibration.unit, {**asdict(calibration), "n_prompts": len(chosen), **asdict(settings.calibration)}
+
+
+def _card(
+    settings: TrainSettings, base: Base, split: Split, found: dict[str, Any], unit: float, command: str
+) -> dict[str, Any]:
+    parent = read_card(settings.parent) if settings.parent else GuideCard()
+    number = settings.version or (parent.version or 0) + 1
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {
+        "id": f"{base.source.label}-{settings.dimension}-v{number}",
+        "dimension": settings.dimension,
+        "version": number,
+        "base_id": base.source.label,
+        "beta": settings.loss.beta,
+        "unit": unit,
+        "parent_version": parent.version if settings.parent else None,
+        "parent_hash": hash_files(settings.parent) if settings.parent else None,
+        "n_pairs": len(split.train) + len(split.replayed),
+        "held_out_accuracy": found["accuracy"],
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "licence": settings.licence,
+        "data_ids": [each.id for each in [*split.train, *split.replayed]],
+        "command": command,
+        "metrics": found,
+        "versions": libraries | {"python": platform.python_version()},
+    }
+
+
+def _pair_lines(split: Split) -> list[dict[str, Any]]:
+    """Which preference was trained on and which tested on, without anybody's words."""
+    halves = (("train", split.train), ("replayed", split.replayed), ("held_out", split.held_out))
+    return [{"id": each.id, "half": name, "source": each.source} for name, half in halves for each in half]

@@ -1,0 +1,104 @@
+"""The folder of a training run: settings, progress, checkpoints and, when all is done, the guide.
+
+settings.json     what was asked for, with the hash of the data: a run goes on only with the same
+progress.jsonl    one event a line, for whoever watches; see docs/training.md
+checkpoints/      to go on from after a kill
+guide/            the finished guide; it appears whole, by renaming
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steering.errors import SettingsError
+
+PROGRESS, SETTINGS, CHECKPOINTS, GUIDE = "progress.jsonl", "settings.json", "checkpoints", "guide"
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder; ``writes`` is False in all processes of a distributed run but the first."""
+
+    path: Path
+    writes: bool = True
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def guide(self) -> Path:
+        """Where the finished guide is."""
+        return self.path / GUIDE
+
+    def begin(self, settings: dict[str, Any], *, resume: bool) -> None:
+        """Make the folder, or check that the one that is there can go on.
+
+        Raises:
+            SettingsError: the folder is there and ``resume`` is not asked for, the guide is finished, or the run in it
+                had other settings or data.
+        """
+        if self.guide.exists():
+            raise SettingsError(f"The guide in {self.guide} is finished.", hint="Give another --out.")
+        file = self.path / SETTINGS
+        if file.exists():
+            if not resume:
+                raise SettingsError(
+                    f"There is a run in {self.path} already.", hint="Go on with it by --resume, or give another --out."
+                )
+            self._check_same(json.loads(file.read_text(encoding="utf-8")), settings)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise SettingsError(f"{self.path} is not empty and no run.", hint="Give another --out.")
+        if self.writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(settings, indent=2) + "\n")
+
+    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if changed:
+            name = changed[0]
+            raise SettingsError(
+                f"The run in {self.path} had another {name}: {before.get(name)!r}, now {now.get(name)!r}.",
+                hint="A run goes on with what it began with; give another --out for a new one.",
+            )
+
+    def say(self, event: str, **values: Any) -> None:
+        """Append one event to the progress; ``at`` is in seconds since 1970."""
+        if self.writes:
+            line = json.dumps({"event": event, "at": round(time.time(), 3), **values})
+            with (self.path / PROGRESS).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; those that a kill left half-written are removed."""
+        if not self.checkpoints.is_dir():
+            return None
+        found = sorted(self.checkpoints.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+        for folder in found:
+            if self.writes and not (folder / COMPLETE).exists():
+                shutil.rmtree(folder)
+        complete = [folder for folder in found if (folder / COMPLETE).exists()]
+        return complete[-1] if complete else None
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Return the events of the run in ``folder`` so far; a line that is being written is left out."""
+    file = folder / PROGRESS
+    lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was before."""
+    aside = path.with_name(f"{path.name}.new")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

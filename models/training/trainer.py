@@ -1,0 +1,267 @@
+"""transformers' Trainer with the losses of guides, its own evaluation, and progress that others can follow."""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+
+from models.training.batches import Batch, Example, Layout, batch_logprobs, collate
+from models.training.evaluate import Scored, accuracy, mean_loss, score_pairs
+from models.training.loss import (
+    LossKind,
+    LossSettings,
+    RewardShift,
+    pairwise_losses,
+    unpaired_losses,
+    weighted_mean,
+)
+from models.training.run_folder import COMPLETE, RunFolder
+from models.training.settings import OptimiserSettings
+from models.training.trainee import Trainee
+
+_SHIFT = "reward_shift.json"
+_SORTED_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a trainee is trained and tested on: ``order`` has the training examples in the order of the steps."""
+
+    order: Sequence[Example]
+    held_out: Sequence[Example]
+    loss: LossSettings
+    layout: Layout
+
+
+def training_order(
+    examples: Sequence[Example], epochs: float, batch_size: int, seed: int, layout: Layout
+) -> list[Example]:
+    """Return the examples in the order of the steps, for all epochs at once.
+
+    Shuffled by ``seed`` alone, then sorted by length within a few batches at a time, so that little is padded, and
+    these batches shuffled again. A run that goes on skips what it has seen; there is no other state.
+    """
+    random_ = random.Random(seed)
+    n_left, stream = max(1, round(epochs * len(examples))), list[Example]()
+    while n_left > 0:
+        stream += random_.sample(list(examples), min(n_left, len(examples)))
+        n_left -= len(examples)
+    ordered = []
+    for start in range(0, len(stream), _SORTED_TOGETHER * batch_size):
+        piece = stream[start : start + _SORTED_TOGETHER * batch_size]
+        n_odd = len(piece) % batch_size  # only the very last batch may be smaller
+        piece, odd = piece[: len(piece) - n_odd], piece[len(piece) - n_odd :]
+        piece.sort(key=lambda example: example.n_tokens(layout))
+        batches = [piece[at : at + batch_size] for at in range(0, len(piece), batch_size)]
+        random_.shuffle(batches)
+        ordered += [example for batch in batches for example in batch] + odd
+    return ordered
+
+
+class GuideTrainer(Trainer):
+    """Trains a trainee on a lesson; the loss is computed here, in fp32, and not by the model."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, args: TrainingArguments, callbacks: list[TrainerCallback]):
+        super().__init__(
+            model=trainee.model,
+            args=args,
+            data_collator=partial(collate, layout=lesson.layout, pad_token_id=trainee.pad_token_id),
+            train_dataset=lesson.order,
+            eval_dataset=lesson.held_out,
+            callbacks=callbacks,
+        )
+        self.trainee, self.lesson = trainee, lesson
+        self.shift = RewardShift()
+        # the loss is a mean over pairs, so micro-batches are averaged by the Trainer
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.lesson.order)
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Return the mean loss of a batch, which is a scalar."""
+        logprobs = batch_logprobs(model, self.trainee.head, inputs, self.lesson.layout)
+        loss, signs, weights = self.lesson.loss, inputs["signs"], inputs["weights"]
+        if loss.kind is LossKind.UNPAIRED:
+            shift = self.shift.update(loss.beta * logprobs, signs)
+            return weighted_mean(unpaired_losses(logprobs, signs, shift, loss.beta), weights)
+        return weighted_mean(pairwise_losses(logprobs[0::2], logprobs[1::2], loss), weights[0::2])
+
+    def score(self, pairs: Sequence[Example]) -> list[Scored]:
+        """Score pairs with the model as it stands; in a distributed run every process scores all of them."""
+        with self.compute_loss_context_manager():
+            return score_pairs(
+                self.model_wrapped if self.is_fsdp_enabled else self.trainee.model,
+                self.trainee.head,
+                pairs,
+                self.lesson.layout,
+                self.trainee.pad_token_id,
+                2 * self.args.per_device_train_batch_size,
+            )
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Return accuracy and loss on the held-out pairs."""
+        scored = self.score(self.lesson.held_out)
+        found = accuracy(scored)
+        metrics = {"eval_accuracy": found["accuracy"], "eval_loss": mean_loss(scored, self.lesson.loss.beta)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def begin_again(self, checkpoint: Path) -> bool:
+        """Take over a checkpoint of a training that was over by then; False where there is something left to do."""
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        is_over = state.global_step >= state.max_steps
+        is_over |= state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]  # stopped early
+        if is_over:
+            self.state = state
+            best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+            self._load_from_checkpoint(str(best or checkpoint))
+        return bool(is_over)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self.args.should_save:
+            (Path(output_dir) / _SHIFT).write_text(json.dumps(self.shift.means))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        file = Path(checkpoint or ".") / _SHIFT
+        if checkpoint and file.exists():
+            good, bad = json.loads(file.read_text())
+            self.shift = RewardShift((good, bad))
+
+
+class Watch(TrainerCallback):
+    """Tells the run's folder how it goes, marks checkpoints that are whole, and ends the training when asked to."""
+
+    def __init__(self, folder: RunFolder, stop: "StopFlag") -> None:
+        self._folder, self._stop = folder, stop
+        self._began, self._first_step = time.monotonic(), 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first step, or the first after a checkpoint, is about to be taken."""
+        self._began, self._first_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """The Trainer reports the loss of a step, or what an evaluation found."""
+        logs = logs or {}
+        seconds = time.monotonic() - self._began
+        n_done = state.global_step - self._first_step
+        shared = {"step": state.global_step, "n_steps": state.max_steps}
+        if "eval_accuracy" in logs:
+            self._folder.say(
+                "held_out", **shared, held_out_accuracy=logs["eval_accuracy"], held_out_loss=logs["eval_loss"]
+            )
+        elif "loss" in logs:
+            left = (state.max_steps - state.global_step) * seconds / n_done if n_done else None
+            self._folder.say(
+                "step",
+                **shared,
+                loss=logs["loss"],
+                learning_rate=logs["learning_rate"],
+                seconds=round(seconds, 2),
+                seconds_left=None if left is None else round(left, 1),
+            )
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A part of a step is done."""
+        self._stop.check()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step is done; the last one's weights may be the best."""
+        self._stop.check()
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A checkpoint has been written: whatever stops now, it is whole."""
+        if state.is_world_process_zero:
+            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class Cancelled(Exception):  # noqa: N818  # nothing is wrong
+    """Somebody has asked the run to stop; what was saved last is there to go on from."""
+
+
+@dataclass
+class StopFlag:
+    """Whether somebody has asked the run to stop."""
+
+    is_set: bool = False
+
+    def check(self) -> None:
+        """Stop here if that was asked for.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self.is_set:
+            raise Cancelled
+
+
+def make_trainer(
+    trainee: Trainee, lesson: Lesson, optimiser: OptimiserSettings, folder: RunFolder, stop: StopFlag
+) -> GuideTrainer:
+    """Return the trainer of a run, with what transformers and accelerate are told."""
+    micro = optimiser.micro_batch_size or optimiser.batch_size
+    n_steps = -(-len(lesson.order) // optimiser.batch_size)
+    eval_steps = max(1, round(optimiser.eval_share * n_steps))
+    device = trainee.inner.device
+    args = TrainingArguments(
+        output_dir=str(folder.checkpoints),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=optimiser.batch_size // micro,
+        num_train_epochs=1,  # the order of the lesson has all epochs in it
+        learning_rate=optimiser.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(optimiser.warmup_share * n_steps),
+        weight_decay=optimiser.weight_decay,
+        max_grad_norm=optimiser.max_grad_norm,
+        logging_steps=1,
+        eval_strategy="steps",
+        eval_steps=eval_steps,
+        save_strategy="steps",
+        save_steps=eval_steps,  # the best weights are those of a checkpoint
+        save_total_limit=2,
+        load_best_model_at_end=bool(optimiser.patience),
+        metric_for_best_model="eval_accuracy",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        bf16=trainee.dtype == torch.bfloat16,
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        label_names=[],
+        disable_tqdm=True,
+        report_to="none",
+        seed=optimiser.seed,
+    )
+    if optimiser.gradient_checkpointing:
+        trainee.inner.gradient_checkpointing_enable({"use_reentrant": False})
+    watch = Watch(folder, stop)
+    callbacks: list[TrainerCallback] = [watch]
+    if optimiser.patience:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=optimiser.patience))
+    return GuideTrainer(trainee, lesson, args, callbacks)
