@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,7 @@ def serve(settings: Settings) -> None:
     imports and minutes of loading.
 
     Raises:
-        TillerError: the preset, the database, a model or the page cannot be opened.
+        TillerError: the preset, the database, its snapshots, a model or the page cannot be opened.
     """
     preset = load_preset(settings.preset, settings.config)
 
@@ -50,19 +51,25 @@ def serve(settings: Settings) -> None:
     from storage.sql_repository import SqlRepository
     from storage.sql_results import SqlResults
     from storage.sql_studies import SqlStudies
+    from ui.snapshots import pushing_snapshots
 
-    with open_database(settings.database_url) as database:
+    with (
+        open_database(settings.database_url) as database,
+        pushing_snapshots(database, settings.home, settings.snapshot_repo),
+    ):
         logger.info("judgements are kept in %s", database.url)
         from ui.zero_gpu import import_spaces, on_zero_gpu
 
         spaces = import_spaces() if settings.zero_gpu else None  # changes what CUDA does, so it comes before torch
-        from models.assembly import load_engine
+        from models.versions.starting import load_published
         from ui.page import launch_page
 
-        engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=engine_options(settings))
+        options, placement = engine_options(settings), {"device": settings.device, "dtype": settings.dtype}
+        engine = load_published(preset, settings.home, **placement, options=options).engine
         answering = engine if spaces is None else on_zero_gpu(spaces, engine, settings.time_limit)
         launch_page(answering, SqlRepository(database), settings, SqlStudies(database), SqlResults(database))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container ends as Ctrl-C does, tidily
     sys.exit(main(sys.argv[1:]))

@@ -113,6 +113,12 @@ class Settings:
         default="none, the page is open",
         secret=True,
     )
+    snapshot_repo: str | None = _setting(
+        None,
+        "private dataset repository on the Hugging Face Hub, OWNER/NAME, that gets a copy of all judgements every five "
+        "minutes and fills an empty database; needs HF_TOKEN",
+        default="none",
+    )
     root_path: str = _setting("", "path under which a reverse proxy serves the page, such as /tiller", default="none")
     log_level: str = _setting("info", "least important messages to log", choices=("debug", "info", "warning", "error"))
     open_browser: bool = _setting(False, "open the page in this machine's browser", kind=bool, default="no")

@@ -48,6 +48,16 @@ def export_archive(database: Database, target: Path) -> dict[str, int]:
     return n_rows
 
 
+def is_empty(database: Database) -> bool:
+    """Whether no table has a row, so that an archive can be imported.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with database.reading() as session:
+        return _filled_table(session) is None
+
+
 def import_archive(database: Database, source: Path) -> dict[str, int]:
     """Put an archive into an empty database, in one transaction. Returns the number of rows by table.
 
@@ -57,12 +67,12 @@ def import_archive(database: Database, source: Path) -> dict[str, int]:
     """
     n_expected = _read_manifest(source)
     with database.writing("Nothing was imported.") as session:
-        for table in Base.metadata.sorted_tables:
-            if session.scalar(select(func.count()).select_from(table)):
-                raise StorageError(
-                    f"The database is not empty: there are rows in {table.name}.",
-                    hint="Nothing was imported. Name a new database with --database-url.",
-                )
+        filled = _filled_table(session)
+        if filled is not None:
+            raise StorageError(
+                f"The database is not empty: there are rows in {filled}.",
+                hint="Nothing was imported. Name a new database with --database-url.",
+            )
         for table in Base.metadata.sorted_tables:
             n_rows = 0
             for rows in _bundles(_ordered(source / f"{table.name}.jsonl", table)):
@@ -75,6 +85,12 @@ def import_archive(database: Database, source: Path) -> dict[str, int]:
                 )
         _set_sequences(session)
     return n_expected
+
+
+def _filled_table(session: Session) -> str | None:
+    """The first table with a row."""
+    tables = Base.metadata.sorted_tables
+    return next((table.name for table in tables if session.execute(select(table).limit(1)).first()), None)
 
 
 class _Counting:

@@ -1,6 +1,7 @@
 """Settings: one table gives options, variables, defaults and help, and nothing wrong is replaced by a default."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from steering.errors import SettingsError
+from tests.ui.test_page import free_port
 from ui import settings as settings_module
 from ui.settings import Settings, parse_settings
 
@@ -31,6 +33,7 @@ EXAMPLES = {
     "memory_fraction": "0.5",
     "zero_gpu": "yes",
     "access_code": "open sesame",
+    "snapshot_repo": "somebody/judgements",
     "root_path": "/tiller",
     "log_level": "debug",
     "open_browser": "yes",
@@ -225,3 +228,24 @@ def test_a_database_that_cannot_be_opened_ends_the_application_with_one_sentence
 def test_a_home_that_no_system_could_have_is_refused(home: str) -> None:
     with pytest.raises(SettingsError, match="--home"):
         parse_settings(["--home", home], {})
+
+
+def test_a_served_page_that_is_told_to_end_ends_tidily(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TILLER_")}
+    options = ["--home", str(tmp_path), "--port", str(free_port())]
+    app = subprocess.Popen(
+        [sys.executable, "app.py", *options], cwd=ROOT, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert app.stderr is not None
+    try:
+        said = b""
+        while b"http://" not in said:
+            line = app.stderr.readline()
+            assert line, said
+            said += line
+        app.send_signal(signal.SIGTERM)
+        assert app.wait(30) == 0
+        assert b"tiller: stopped." in app.stderr.read()
+    finally:
+        app.kill()
+        app.stderr.close()
