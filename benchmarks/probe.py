@@ -5,6 +5,7 @@ application has to be changed for it. When stdin ends the application is interru
 """
 
 import _thread
+import functools
 import gc
 import json
 import runpy
@@ -36,7 +37,7 @@ def reading() -> dict[str, Any]:
     ``n_slots`` is None where no engine is found, which is not the same as none being used. An engine's thread exists
     only while there is work, requests that wait or are read or scored included.
     """
-    engines = [found for found in gc.get_objects() if type(found).__name__ == "Engine" and _is_ours(found)]
+    engines = _engines()
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
@@ -45,6 +46,12 @@ def reading() -> dict[str, Any]:
         "memory_bytes": psutil.Process().memory_info().rss,
         "gpu_bytes": torch.cuda.memory_allocated() if torch is not None and on_gpu else 0,
     }
+
+
+@functools.cache
+def _engines() -> list[Any]:
+    """The engines there are at the first reading: looking through all objects holds up everything else for long."""
+    return [found for found in gc.get_objects() if type(found).__name__ == "Engine" and _is_ours(found)]
 
 
 def _is_ours(found: Any) -> bool:

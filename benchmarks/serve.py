@@ -5,8 +5,8 @@
     python -m benchmarks.serve --visitors 40 --runs 1 --tokens 400 --apart 0.2 -- --max-slots 8 --queue-size 8
 
 Starts app.py on a free port with a home folder that is thrown away; what stands after -- are its options. Every visitor
-opens the page and runs prompts side by side with weights of its own, one after the other; some stop an answer, some go
-away in the middle of one and come back as a new page.
+opens the page, and when all have, runs prompts side by side with weights of its own, one after the other; some stop an
+answer, some go away in the middle of one and come back as a new page.
 
 Percentiles are over all runs: first is until a visitor has the first text, whole until all is there, stopping from the
 press of Stop to the end, refusal from the press of Run to where the page says so. When all have left, the engine itself
@@ -119,7 +119,8 @@ async def visit(url: str, traffic: Traffic, served: Served | None = None) -> Log
     log.visits.clear()
     await note("at start")
     start = time.perf_counter()
-    come = [_visitor(url, site, traffic, number, log) for number in range(traffic.n_visitors)]
+    gate = asyncio.Barrier(traffic.n_visitors)
+    come = [_visitor(url, site, traffic, number, log, gate) for number in range(traffic.n_visitors)]
     together = asyncio.gather(*come)
     n_all, quarters = traffic.n_visitors * traffic.n_runs, ["after 25 %", "after 50 %", "after 75 %"]
     n_noted = 0
@@ -149,10 +150,11 @@ async def _settle(log: Log, note: Callable[[str], Any]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log: Log) -> None:
+async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log: Log, gate: asyncio.Barrier) -> None:
     chance = random.Random(traffic.seed * 100_003 + number)
+    browser: Browser | None = await _opened(url, site)
+    await gate.wait()  # a page is open for a while before anybody presses Run
     await asyncio.sleep(number * traffic.apart_seconds)
-    browser: Browser | None = None
     for run in range(traffic.n_runs):
         ask = Ask(
             f"{number}.{run} {chance.choice(_PROMPTS)}",
@@ -162,9 +164,7 @@ async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log:
         )
         cut = _cut(chance, traffic)
         try:
-            if browser is None:
-                browser = Browser(url, site)
-                await browser.open()
+            browser = browser or await _opened(url, site)
             done = await browser.run(ask, cut)
         except httpx.HTTPError as error:
             done = Visit(Outcome.FAILED, words=f"{type(error).__name__}: {error}")
@@ -174,6 +174,12 @@ async def _visitor(url: str, site: SitePlan, traffic: Traffic, number: int, log:
             browser = None
     if browser is not None:
         await browser.close()
+
+
+async def _opened(url: str, site: SitePlan) -> Browser:
+    browser = Browser(url, site)
+    await browser.open()
+    return browser
 
 
 def _cut(chance: random.Random, traffic: Traffic) -> Cut | None:
@@ -187,7 +193,8 @@ def _cut(chance: random.Random, traffic: Traffic) -> Cut | None:
 
 
 async def _whole_visit(url: str, site: SitePlan, log: Log, traffic: Traffic) -> None:
-    await _visitor(url, site, Traffic(1, 1, 0.0, 0.0, traffic.n_tokens, traffic.seed), 0, log)
+    alone = Traffic(1, 1, 0.0, 0.0, traffic.n_tokens, traffic.seed)
+    await _visitor(url, site, alone, 0, log, asyncio.Barrier(1))
 
 
 def summarise(log: Log, traffic: Traffic) -> dict[str, Any]:

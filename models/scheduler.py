@@ -79,7 +79,7 @@ class Scheduler:
                 f"{self.limits.cache_bytes / 2**20:,.0f} MB for up to {self.limits.max_slots} answers.",
                 hint="Shorten the prompt or the answer, or compare fewer blends.",
             )
-        self._waitlist.add(job)
+        self._waitlist.add(job, self._n_free_slots)
 
     def check_room(self, n_coming: int, n_answers: int) -> None:
         """Say now that a request for ``n_answers`` would be refused; may be called from any thread.
@@ -89,8 +89,11 @@ class Scheduler:
         Raises:
             BusyError: too many wait.
         """
-        n_free = self.limits.max_slots - sum(len(job.slots) for job in self.jobs)
-        self._waitlist.check(n_coming - max(n_free, 0) // n_answers)
+        self._waitlist.check(self._n_free_slots, n_coming, n_answers)
+
+    @property
+    def _n_free_slots(self) -> int:
+        return self.limits.max_slots - sum(len(job.slots) for job in self.jobs)
 
     @property
     def jobs(self) -> list[Job]:

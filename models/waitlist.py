@@ -1,5 +1,6 @@
 """The requests that wait: bounded, and fair among those who made them."""
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -28,18 +29,20 @@ class Waitlist:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check(self, n_coming: int = 0) -> None:
-        """Say now that one more request would be refused, with ``n_coming`` on their way already.
+    def check(self, n_free_slots: int, n_coming: int, n_answers: int) -> None:
+        """Say now that a request for ``n_answers`` would be refused, with ``n_coming`` such on their way already.
 
         Raises:
             BusyError: too many wait.
         """
         with self._lock:
-            if sum(not job.is_cancelled for job in self._waiting) + n_coming >= self._max_requests:
+            coming = [job for job in self._waiting if not job.is_cancelled]
+            n_slots = [*(len(job.slots) for job in coming), *[n_answers] * (n_coming + 1)]
+            if _n_behind(n_slots, n_free_slots) > self._max_requests:
                 raise _busy(self._max_requests)
 
-    def add(self, job: Job) -> None:
-        """Let a request wait.
+    def add(self, job: Job, n_free_slots: int) -> None:
+        """Let a request wait; those that find room in ``n_free_slots`` wait for the next turn only and are not counted.
 
         Raises:
             BusyError: too many do.
@@ -47,9 +50,11 @@ class Waitlist:
         with self._lock:
             # whoever asks again withdraws what they asked before, and must not be refused because of it
             self._waiting = [other for other in self._waiting if not other.is_cancelled]
-            n_tokens = sum(len(other.slots) * other.n_tokens for other in [*self._waiting, job])
-            if len(self._waiting) >= self._max_requests or (self._waiting and n_tokens > self._max_tokens):
-                raise _busy(len(self._waiting))
+            waiting = [*self._waiting, job]
+            n_tokens = sum(len(other.slots) * other.n_tokens for other in waiting)
+            n_behind = _n_behind([len(other.slots) for other in waiting], n_free_slots)
+            if n_behind > self._max_requests or (n_behind > 1 and n_tokens > self._max_tokens):
+                raise _busy(n_behind - 1)
             self._n_jobs += 1
             job.number = self._n_jobs
             self._waiting.append(job)
@@ -88,6 +93,11 @@ class Waitlist:
         with self._lock:
             waiting, self._waiting = self._waiting, []
             return waiting
+
+
+def _n_behind(n_slots: Sequence[int], n_free: int) -> int:
+    """How many of requests for so many slots are left when those at the head have taken what is free."""
+    return sum(taken > n_free for taken in itertools.accumulate(n_slots))
 
 
 def _busy(n_waiting: int) -> BusyError:
