@@ -60,6 +60,15 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
     Raises:
         LoadError: they do not fit together, or their architecture cannot be decoded.
     """
+    return Engine(put_together(parts, options), in_background=options.in_background)
+
+
+def put_together(parts: Parts, options: EngineOptions = _DEFAULTS) -> Loaded:
+    """Return what an engine answers with, made of loaded models, whose weights it takes over.
+
+    Raises:
+        LoadError: they do not fit together, or their architecture cannot be decoded.
+    """
     vocabulary_size = check_together(parts)
     model = parts.model
     if model.device.type == "cpu":
@@ -80,7 +89,7 @@ def assemble(parts: Parts, options: EngineOptions = _DEFAULTS) -> Engine:
         # without an arena the old and the new places of all answers are there at once while one joins or leaves
         cache_bytes=budget.cache_bytes if ways.arena_bytes else budget.cache_bytes // 2,
     )
-    return Engine(_loaded(parts, ensemble, limits), in_background=options.in_background)
+    return _loaded(parts, ensemble, limits)
 
 
 def with_guides(loaded: Loaded, guides: Sequence[GuideParts], beside: Beside) -> Loaded:

@@ -110,6 +110,21 @@ def hash_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def check_hash(folder: Path) -> str:
+    """Return :func:`hash_files` of ``folder``, which must be the one in its card where that has one.
+
+    Raises:
+        LoadError: the files are not those the card was written for.
+    """
+    card, sha256 = read_card(folder), hash_files(folder)
+    if card.hash not in (None, sha256):
+        raise LoadError(
+            f"The files of the guide {card.id or folder.name!r} are not those its card was written for.",
+            hint="Copy, download or train it again.",
+        )
+    return sha256
+
+
 def is_model_file(path: Path) -> bool:
     """Whether a file is part of a guide: weights, configuration, tokenizer or chat template."""
     is_model = path.suffix in (".safetensors", ".json", ".jinja", ".model") or path.name in ("merges.txt", "vocab.txt")

@@ -15,7 +15,7 @@ from models.answers import Answer, ComparisonRequest
 from models.presets import load_preset
 from steering.errors import BlendError, InputError, PromptError, TillerError
 from steering.types import Blend, Message, Role, SamplingSettings
-from ui.commands import exchange, results, study, upkeep
+from ui.commands import exchange, guides, results, study, upkeep
 from ui.document import comparison_document
 from ui.settings import engine_options, parse_settings
 
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     }.items():
         models.add_argument(f"--{name}", help=text)
     generate.set_defaults(run=lambda arguments: [_generate(arguments)])
-    for family in (study, results, exchange, upkeep):
+    for family in (study, results, exchange, guides, upkeep):
         family.add_to(commands)
     return parser
 
@@ -124,11 +124,12 @@ def _generate(arguments: argparse.Namespace) -> str:
     preset = load_preset(settings.preset, settings.config)
 
     # torch and transformers take seconds to import; what was typed is checked before
-    from models.assembly import load_engine
+    from models.versions.starting import load_published
 
     # one person waits for one comparison, for as long as it takes
     options = replace(engine_options(settings), in_background=False, time_limit_seconds=math.inf)
-    engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=options)
+    versions = load_published(preset, settings.home, device=settings.device, dtype=settings.dtype, options=options)
+    engine = versions.engine
     *_, last = engine.compare(request)
     answers = last.answers()
     if not (arguments.json or arguments.trace is not None):

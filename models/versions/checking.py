@@ -16,7 +16,7 @@ from steering.types import Blend, Message, Role, SamplingSettings
 
 _PROBE = "What should I do?"
 _PROBE_TOKENS = 8
-_ALONE = EngineOptions(max_slots=2, remembers=False, in_background=False, path=StepPath.EAGER)
+ALONE = EngineOptions(max_slots=2, remembers=False, in_background=False, path=StepPath.EAGER)
 
 
 def check_static(base: Parts, guide: GuideParts) -> None:
@@ -65,7 +65,7 @@ def check_alone(base: Parts, guide: GuideParts) -> None:
         LoadError: it does not fit, is damaged, or returns no numbers.
     """
     check_static(base, guide)
-    engine = assemble(replace(base, guides=(replace(guide, info=replace(guide.info, dimension="probe")),)), _ALONE)
+    engine = assemble(replace(base, guides=(replace(guide, info=replace(guide.info, dimension="probe")),)), ALONE)
     for _ in engine.compare(_probe()):
         pass
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.assembly import with_guides
 from models.engine import Engine, Trial
+from models.guides import hash_files
 from models.lineups import Beside, Loaded
 from models.loading import choose_placement, fetch
 from models.parts import GuideParts, load_guide
@@ -94,6 +95,23 @@ class GuideVersions:
         with self._one_at_a_time:
             return self._publish(self.registry.before(dimension), ROLLED_BACK)
 
+    def refresh(self) -> tuple[Version, ...]:
+        """Have the engine answer with what another process has published or rolled back; returns what was taken in.
+
+        Raises:
+            LoadError: an active version cannot be used; the guide that answered goes on.
+        """
+        with self._one_at_a_time:
+            shas = {guide.dimension: guide.sha256 for guide in self.engine.guides}
+            active = [version for dimension in self.dimensions if (version := self.active(dimension)) is not None]
+            changed = [version for version in active if sha256_of(version) not in (None, shas.get(version.dimension))]
+            guides = self.engine.parts.guides
+            for version in changed:
+                guides = _in_place(guides, self._load(version))
+            if changed:
+                self._use(guides)
+            return tuple(changed)
+
     def _publish(self, version: Version, why: str) -> Version:
         guide = self._load(version)
         before = self.engine.parts.guides
@@ -143,6 +161,11 @@ class GuideVersions:
         spec = spec_of(source, dimension, revision)
         guide = load_guide(spec, choose_placement(self.engine.base.device, self.engine.base.dtype))
         return fetch(spec.source), guide
+
+
+def sha256_of(version: Version) -> str | None:
+    """The hash over a version's files, from its card where that has it; None where they are not on this machine."""
+    return version.card.hash or (hash_files(version.folder) if version.folder else None)
 
 
 def spec_of(source: str, dimension: str | None = None, revision: str | None = None) -> GuideSpec:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from models.guides import CARD_NAME, GuideCard, hash_files, is_model_file, read_card
+from models.guides import CARD_NAME, GuideCard, check_hash, hash_files, is_model_file, read_card
 from models.presets import GuideSpec, Source
 from models.versions.files import aside, copy_synced, locked, sync_folder, told_as_load_error, write_json
 from steering.errors import InputError, LoadError
@@ -156,17 +156,18 @@ class Registry:
         ``facts`` go into its card where the card in ``folder`` does not say them.
 
         Raises:
-            LoadError: its files are not those its card was written for, or the disk refuses.
+            LoadError: it is for another base, its files are not those its card was written for, or the disk refuses.
         """
         with aside(self.root) as fresh, told_as_load_error(self.root):
             for file in sorted(folder.iterdir()):
                 if is_model_file(file) or file.name == CARD_NAME:
                     copy_synced(file, fresh / file.name)
             card = json.loads((fresh / CARD_NAME).read_text("utf-8")) if (fresh / CARD_NAME).exists() else {}
-            sha256 = hash_files(fresh)
-            if card.get("hash", sha256) != sha256:
+            sha256 = check_hash(fresh)
+            if card.get("base_id", self.base_id) != self.base_id:
                 raise LoadError(
-                    f"The files in {folder} are not those its card was written for.", hint="Copy or download it again."
+                    f"The guide in {folder} was trained for {card['base_id']!r}; the base is {self.base_id!r}.",
+                    hint="Load the base it was trained for, or train one for this base.",
                 )
             with locked(self.root):
                 number = max([0, *self._numbers(dimension), *self._foundation(dimension)]) + 1

@@ -199,7 +199,7 @@ def refused(capsys: Capture, *arguments: str) -> tuple[int, str]:
 def test_bad_input_is_exit_code_2_and_one_message_before_anything_is_loaded(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, arguments: str, words: str
 ) -> None:
-    monkeypatch.setattr("models.assembly.load_engine", lambda *_, **__: pytest.fail("loaded a model"))
+    monkeypatch.setattr("models.versions.starting.load_published", lambda *_, **__: pytest.fail("loaded a model"))
     code, err = refused(capsys, *arguments.split())
     assert code == 2
     assert words in err
@@ -290,7 +290,7 @@ def test_an_interruption_is_exit_code_1_without_a_traceback(capsys: Capture, mon
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("models.assembly.load_engine", interrupt)
+    monkeypatch.setattr("models.versions.starting.load_published", interrupt)
     assert refused(capsys, "--prompt", "x") == (1, "tiller: stopped.\n")
 
 

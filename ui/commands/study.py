@@ -69,11 +69,12 @@ def _generate(arguments: argparse.Namespace) -> Iterator[str]:
         study = study_named(studies, arguments.name)
 
         # torch and transformers take seconds to import; what was typed is checked before
-        from models.assembly import load_engine
+        from models.versions.starting import load_published
 
         # one person waits for all of it, for as long as it takes
         options = replace(engine_options(settings), in_background=False, time_limit_seconds=math.inf)
-        engine = load_engine(preset, device=settings.device, dtype=settings.dtype, options=options)
+        placement = {"device": settings.device, "dtype": settings.dtype}
+        engine = load_published(preset, settings.home, **placement, options=options).engine
         _watch(generate_answers(engine, studies, study.id, ACTOR), sys.stderr)
         state = study_named(studies, arguments.name).state
     yield f"Study {shown(study.name)} is {state.value}; all its answers are there."

@@ -1,0 +1,77 @@
+"""Which of two versions agrees better with what people preferred: both read the same pairs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from models.assembly import put_together
+from models.lineups import Loaded
+from models.parts import GuideParts, Parts
+from models.prompting import prompt_token_ids, response_token_ids
+from models.versions.checking import ALONE
+from steering.errors import InputError
+from steering.types import Message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses to a prompt, of which somebody preferred the first."""
+
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """How two guides fare on the same pairs: shares of pairs each is right about, and pairs only one is right about.
+
+    ``p_value`` is McNemar's exact test, two-sided: how often so unequal a split of those pairs would come by chance.
+    """
+
+    n_pairs: int
+    accuracy_a: float
+    accuracy_b: float
+    n_only_a: int
+    n_only_b: int
+
+    @property
+    def p_value(self) -> float:
+        """The exact two-sided probability under equal chances; 1 where no pair tells them apart."""
+        n = self.n_only_a + self.n_only_b
+        tail = sum(math.comb(n, k) for k in range(min(self.n_only_a, self.n_only_b) + 1))
+        return min(1.0, 2 * tail / 2**n)
+
+
+def compare_on_pairs(base: Parts, a: GuideParts, b: GuideParts, pairs: Sequence[Pair]) -> PairTest:
+    """Score every pair with both guides on a base that nothing else uses, whose weights are taken over.
+
+    A guide is right about a pair where its summed log-prob of the chosen response, its end included, is the higher.
+
+    Raises:
+        InputError: there is no pair.
+        LoadError: a guide does not fit.
+    """
+    if not pairs:
+        raise InputError("There is no pair to compare the versions on.", hint="Give rows of prompt, chosen, rejected.")
+    guides = tuple(replace(g, info=replace(g.info, dimension=name)) for g, name in ((a, "a"), (b, "b")))
+    loaded = put_together(replace(base, guides=guides), ALONE)
+    margins = [_rewards(loaded, p.messages, p.chosen) - _rewards(loaded, p.messages, p.rejected) for p in pairs]
+    right = torch.stack(margins) > 0
+    only_a, only_b = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
+    accuracy_a, accuracy_b = right.float().mean(dim=0).tolist()
+    return PairTest(len(pairs), accuracy_a, accuracy_b, int(only_a), int(only_b))
+
+
+def _rewards(loaded: Loaded, messages: Sequence[Message], response: str) -> torch.Tensor:
+    """Each guide's summed log-prob (G,) of a response and its end, in nats."""
+    tokenizer = loaded.tokenizer
+    prompts = [prompt_token_ids(tokenizer, messages, template) for template in loaded.chat_templates]
+    reading = loaded.ensemble.read(prompts, with_guides=True)
+    with torch.inference_mode():
+        while reading.n_left:
+            reading.advance(loaded.limits.chunk_tokens)
+        ids = [*response_token_ids(tokenizer, response), min(loaded.ensemble.eos_token_ids)]
+        return torch.stack([piece.sum(dim=-1) for piece in reading.score(ids)]).sum(dim=0)
