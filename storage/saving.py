@@ -1,7 +1,9 @@
 """Writing comparisons and generations inside a transaction, and the refusals that every store shares."""
 
+from functools import cache
 from typing import Any
 
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -51,16 +53,22 @@ def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]
     return connection.execute(statement.returning(table.__table__.c[columns[0]])).first() is not None
 
 
-def require_annotator(session: Session, annotator_id: str) -> AnnotatorRow:
-    """The row of an annotator whose data was not deleted, nor can be until the transaction ends.
+def require_annotator(session: Session, annotator_id: str) -> None:
+    """Make sure that an annotator is there whose data was not deleted, nor can be until the transaction ends.
 
     Raises:
         NotFoundError: there is none.
     """
-    row = session.get(AnnotatorRow, annotator_id, with_for_update={"read": True}) if is_id(annotator_id) else None
-    if row is None or row.deleted_at is not None:
+    about = {"of_annotator": annotator_id}
+    if not is_id(annotator_id) or session.connection().execute(_kept_annotator(), about).first() is None:
         raise not_found("annotator", annotator_id)
-    return row
+
+
+@cache
+def _kept_annotator() -> Select[Any]:
+    annotators = AnnotatorRow.__table__.c
+    query = select(annotators.id).where(annotators.id == bindparam("of_annotator"), annotators.deleted_at.is_(None))
+    return query.with_for_update(read=True)
 
 
 def not_found(what: str, record_id: str) -> NotFoundError:

@@ -4,9 +4,11 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import gradio as gr
 from gradio.components import Navbar
+from starlette.routing import BaseRoute
 
 from steering.errors import SettingsError
 from storage.doubtful_items import DoubtfulItems
@@ -39,6 +41,14 @@ LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Site:
+    """The pages, and what is served beside them."""
+
+    blocks: gr.Blocks
+    routes: list[BaseRoute]
+
+
 def build_page(
     engine: SteerEngine,
     repository: Repository,
@@ -46,6 +56,17 @@ def build_page(
     studies: StudyRepository | None = None,
     results: ResultsRepository | None = None,
 ) -> gr.Blocks:
+    """Lay the pages out and bind their events; see ``build_site``."""
+    return build_site(engine, repository, settings, studies, results).blocks
+
+
+def build_site(
+    engine: SteerEngine,
+    repository: Repository,
+    settings: Settings,
+    studies: StudyRepository | None = None,
+    results: ResultsRepository | None = None,
+) -> Site:
     """Lay the pages out and bind their events.
 
     Without ``studies`` there is no Judge page, and without ``results`` and those neither a Results nor a Studies page.
@@ -66,14 +87,15 @@ def build_page(
         page = build_steer(actions, live=settings.preset == LIVE_PRESET)
         connect(page, SteerHandlers(page, actions), blocks)
         connect_blend_link(blocks, page, SteerView(page, actions))
+    routes: list[BaseRoute] = []
     if studies is not None:
         doubtful = DoubtfulItems(results) if results is not None else None
-        add_judge_page(blocks, JudgeActions(repository, studies, settings.home, doubtful))
+        routes += add_judge_page(blocks, JudgeActions(repository, studies, settings.home, doubtful))
         if results is not None:
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
             add_studies_page(blocks, StudyingActions(engine, studies, results, settings, is_private=is_private))
-    return blocks
+    return Site(blocks, routes)
 
 
 def open_page(
@@ -88,7 +110,8 @@ def open_page(
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = build_page(engine, repository, settings, studies, results)
+    site = build_site(engine, repository, settings, studies, results)
+    blocks = site.blocks
     n_runs = most_runs(settings)
     blocks.queue(max_size=n_runs)
     try:
@@ -111,6 +134,7 @@ def open_page(
             theme=build_theme(),
             css=style_sheet(),
             head=head(),
+            app_kwargs={"routes": site.routes},
         )
     except OSError as error:
         raise SettingsError(

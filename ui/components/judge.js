@@ -2,11 +2,14 @@
 (() => {
   const CHOICES = ["left", "right", "tie", "both_bad"]; // keys 1 2 3 4
   const PATIENCE_MS = 20000;
+  const PACE_TIMES = 21; // as many as the server's pace is made of
   const draftName = (item) => `tiller-judge-draft-${item}`;
   let drawn = null; // the article shown
   let draft = null; // { item, key, answers: [{ choice, strength, reason }] }
   let sent = null; // the item whose save is under way
   let busy = 0; // when the server was asked, 0 when it is not being asked
+  let saves = []; // when this session's saves came back, in seconds
+  let isUndoing = false;
 
   function newKey() {
     return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -35,6 +38,7 @@
     const item = article.dataset.item;
     drawn = article;
     if (draft?.item !== item) {
+      if (isUndoing) saves.pop();
       if (sent) sessionStorage.removeItem(draftName(sent));
       const count = questions().length;
       const kept = remembered(item);
@@ -45,6 +49,7 @@
     }
     sent = null;
     busy = 0;
+    isUndoing = false;
     questions().forEach((question, index) => {
       const answer = draft.answers[index];
       question.querySelector("details").open = Boolean(answer.reason || answer.strength);
@@ -141,16 +146,40 @@
     remember();
   });
 
+  const pace = (times) => ({ count: times.length, times: times.slice(-PACE_TIMES) });
+
+  async function save(token, study, name) {
+    const times = [...saves, performance.now() / 1000];
+    const body = JSON.stringify({ token, study, name, sent: JSON.stringify(draft ?? {}), pace: pace(times) });
+    const headers = { "Content-Type": "application/json" };
+    const path = `${location.pathname.replace(/\/$/, "")}/save`;
+    try {
+      const answer = await fetch(path, { method: "POST", headers, body, signal: AbortSignal.timeout(PATIENCE_MS) });
+      const shown = await answer.json();
+      if ("item" in shown) saves = times;
+      // What is undefined stays as it is.
+      const undo = "can_undo" in shown ? { __type__: "update", interactive: shown.can_undo } : undefined;
+      return [shown.message, shown.progress, shown.item, shown.revealed, undo];
+    } catch {
+      return [document.querySelector("#judge-unreachable").innerHTML];
+    }
+  }
+
   window.tillerJudge = {
-    payload: () => JSON.stringify(draft ?? {}),
+    save,
     // The server has answered, with the next item or with a complaint: what is chosen can be sent again.
     answered() {
       busy = 0;
     },
-    // What is judged again after an undo is another click than before.
+    // What is judged again after an undo is another click than before. Returns the pace without what is taken back.
     undoing() {
       if (draft) draft.key = newKey();
       sent = null;
+      isUndoing = true;
+      return JSON.stringify(pace(saves.slice(0, -1)));
+    },
+    leaving() {
+      saves = [];
     },
   };
 

@@ -15,15 +15,18 @@ MAX_NAME_FIELD_CHARS = 200
 
 @dataclass(frozen=True)
 class JudgePage:
-    """Every component of the page by name. ``token``, ``seat``, ``sent`` and ``send`` are never seen.
+    """Every component of the page by name. ``token``, ``seat``, ``pace`` and ``send`` are never seen.
 
+    ``has_login`` says whether judges can log in instead of typing a name, which then ``login_note`` tells them.
     ``seat`` is the picked study's id: Gradio refuses what a list of choices sends when the server has started anew and
-    knows of no choices. ``remembered`` keeps study and name in the browser, ``pace`` the times of this session's saves.
+    knows of no choices. ``remembered`` keeps study and name in the browser; ``pace`` carries how fast its owner saves.
     """
 
     entry: gr.Column
     desk: gr.Column
     study: gr.Radio
+    has_login: bool
+    login_note: gr.HTML
     name: gr.Textbox
     consent: gr.HTML
     accepted: gr.Checkbox
@@ -37,9 +40,8 @@ class JudgePage:
     send: gr.Button
     token: gr.Textbox
     seat: gr.Textbox
-    sent: gr.Textbox
     remembered: gr.BrowserState
-    pace: gr.State
+    pace: gr.Textbox
 
     @property
     def who(self) -> list[gr.components.Component]:
@@ -47,8 +49,8 @@ class JudgePage:
         return [self.token, self.seat, self.name]
 
 
-def build_judge() -> JudgePage:
-    """Lay the page out inside its own route."""
+def build_judge(has_login: bool = False) -> JudgePage:
+    """Lay the page out inside its own route; ``has_login`` only where Gradio's login is real, as on Spaces."""
     Navbar(main_page_name=wording.STEER_PAGE)
     gr.HTML(
         f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>",
@@ -57,6 +59,9 @@ def build_judge() -> JudgePage:
     message = gr.HTML(elem_id="judge-message")
     with gr.Column(elem_id="judge-entry") as entry:
         study = gr.Radio([], label=wording.STUDY, elem_id="judge-study", visible=False)
+        login_note = gr.HTML(elem_id="judge-login-note")
+        if has_login:
+            gr.LoginButton(wording.LOG_IN, wording.LOG_OUT, variant="secondary", size="sm", elem_id="judge-login")
         name = gr.Textbox(
             label=wording.NAME,
             info=wording.NAME_INFO,
@@ -74,11 +79,13 @@ def build_judge() -> JudgePage:
             undo = gr.Button(wording.UNDO, size="sm", elem_id="judge-undo", interactive=False)
             leave = gr.Button(wording.LEAVE, size="sm", elem_id="judge-leave")
         revealed = gr.HTML(elem_id="judge-revealed")
-        gr.HTML(judge_markup.keys())
+        gr.HTML(judge_markup.keys() + judge_markup.unreachable())
     return JudgePage(
         entry=entry,
         desk=desk,
         study=study,
+        has_login=has_login,
+        login_note=login_note,
         name=name,
         consent=consent,
         accepted=accepted,
@@ -92,7 +99,6 @@ def build_judge() -> JudgePage:
         send=gr.Button(elem_id="judge-send", visible="hidden"),
         token=gr.Textbox(visible=False),
         seat=gr.Textbox(visible=False),
-        sent=gr.Textbox(visible=False),
         remembered=gr.BrowserState(None, storage_key=REMEMBERED_KEY, secret=BROWSER_STATE_KEY),
-        pace=gr.State(()),
+        pace=gr.Textbox(visible=False),
     )

@@ -5,12 +5,24 @@ round, so nothing in it can tell which answer is whose.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from steering.types import Message
 from storage.records_seen import Seen
 from ui import wording_judge as wording
-from ui.components.markup import escape
+from ui.components.markup import escape, message
 from ui.judge.actions import Desk
+from ui.judge.pace import Pace
+
+
+def laid_out(desk: Desk, pace: Pace) -> dict[str, Any]:
+    """What the page shows of a desk, by component; ``can_undo`` says whether its button can be pressed."""
+    return {
+        "item": item(desk.shown, desk.questions) if desk.shown is not None else nothing_left(),
+        "progress": progress(desk, pace),
+        "revealed": revealed(desk.revealed),
+        "can_undo": desk.can_undo,
+    }
 
 
 def item(shown: Seen, asked: Sequence[str]) -> str:
@@ -70,12 +82,12 @@ def nothing_left() -> str:
     return f'<p class="judge-finished" role="status">{escape(wording.NOTHING_LEFT)}</p>'
 
 
-def progress(desk: Desk, n_in_session: int, seconds_each: float | None) -> str:
+def progress(desk: Desk, pace: Pace) -> str:
     """How far the judge is, as a bar and in words, with this session's count and pace."""
     done, left = desk.progress.n_answered, desk.progress.n_left
-    words = [wording.PROGRESS.format(done=done, left=left), wording.SESSION.format(count=n_in_session)]
-    if seconds_each is not None:
-        words.append(wording.PACE.format(seconds=f"{max(1, round(seconds_each))}"))
+    words = [wording.PROGRESS.format(done=done, left=left), wording.SESSION.format(count=pace.n_saved)]
+    if pace.seconds_each is not None:
+        words.append(wording.PACE.format(seconds=f"{max(1, round(pace.seconds_each))}"))
     line = escape(" · ".join(words))
     return (
         f'<div class="judge-progress"><b>{escape(desk.study)}</b>'
@@ -101,6 +113,11 @@ def keys() -> str:
         f'<details id="judge-keys"><summary>{escape(wording.HELP)}</summary>'
         f'<dl>{rows}</dl><p class="judge-note">{escape(wording.KEYS_NOTE)}</p></details>'
     )
+
+
+def unreachable() -> str:
+    """What `judge.js` shows where the server does not answer, kept in the page for that time."""
+    return f'<template id="judge-unreachable">{message(wording.NOT_DONE.format(reason=wording.UNREACHABLE))}</template>'
 
 
 def revealed(names: Sequence[str] | None) -> str:

@@ -21,6 +21,7 @@ from storage.repository import Repository
 from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
 from ui.judge import payload
+from ui.judge.login import Login, credential_for, is_credential, login_from
 from ui.visitors import key_hash, server_secret
 
 MAX_REMEMBERED_STUDIES = 100
@@ -66,17 +67,21 @@ class JudgeActions:
 
     def session_token(self, session_id: str) -> str:
         """What a page must show with everything it writes; the same after a restart of the server."""
-        return key_hash(self._secret, f"judge-session:{session_id}")
+        return f"{session_id}.{self._signed(session_id)}"
 
-    def check_token(self, session_id: str, token: object) -> None:
-        """Refuse a page that was not given this token.
+    def check_token(self, token: object, session_id: str | None = None) -> None:
+        """Refuse a page that was not given this token, or where the session is known, one of another session.
 
         Raises:
             InputError: the token is another one.
         """
-        expected = self.session_token(session_id)
-        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), expected.encode()):
+        named, _, signature = token.rpartition(".") if isinstance(token, str) else ("", "", "")
+        is_ours = hmac.compare_digest(signature.encode(), self._signed(named).encode())
+        if not is_ours or session_id not in (None, named):
             raise InputError(wording.BAD_TOKEN, hint=wording.BAD_TOKEN_HINT)
+
+    def _signed(self, session_id: str) -> str:
+        return key_hash(self._secret, f"judge-session:{session_id}")
 
     def consent_of(self, study_id: str) -> str:
         """The text a judge must accept before judging; empty for none.
@@ -167,7 +172,14 @@ class JudgeActions:
             self._known[study_id] = known
         return known
 
+    def credential(self, login: Login) -> str:
+        """What the page of somebody who logged in sends as their name."""
+        return credential_for(login, self._secret)
+
     def _annotator(self, name: object) -> Annotator:
+        if isinstance(name, str) and is_credential(name):
+            login = login_from(name, self._secret)
+            return self._repository.annotator(login.key_hash(self._secret), display_name=login.display_name)
         spoken = " ".join(name.split()) if isinstance(name, str) else ""
         if not spoken:
             raise InputError(wording.NO_NAME, hint=wording.NO_NAME_HINT)

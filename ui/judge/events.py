@@ -3,25 +3,32 @@
 from typing import Any
 
 import gradio as gr
+from starlette.routing import BaseRoute
 
 from ui import wording_judge as wording
 from ui.components.judge import JudgePage, build_judge
 from ui.judge.actions import JudgeActions
 from ui.judge.handlers import JudgeHandlers
+from ui.judge.login import can_log_in
+from ui.judge.saving import save_routes
 
 PATH = "/judge"
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# What was chosen is kept by judge.js, and is read the moment it is sent.
-WITH_PAYLOAD = "(token, study, name, sent, pace) => [token, study, name, window.tillerJudge.payload(), pace]"
+SAVING = "(token, study, name) => window.tillerJudge.save(token, study, name)"
 ANSWERED = "() => { window.tillerJudge.answered(); }"
-UNDOING = "(...given) => { window.tillerJudge.undoing(); return given; }"
+UNDOING = "(token, study, name, _pace) => [token, study, name, window.tillerJudge.undoing()]"
+LEAVING = "(...given) => { window.tillerJudge.leaving(); return given; }"
 
 
-def add_judge_page(blocks: gr.Blocks, actions: JudgeActions) -> None:
-    """Build the page in a route of its own and bind its events; called outside the Blocks."""
+def add_judge_page(blocks: gr.Blocks, actions: JudgeActions) -> list[BaseRoute]:
+    """Build the page in a route of its own and bind its events; called outside the Blocks.
+
+    Returns the routes that the application must serve besides.
+    """
     with blocks.route(wording.PAGE, PATH):
-        page = build_judge()
+        page = build_judge(can_log_in())
         connect(page, JudgeHandlers(page, actions), blocks)
+    return save_routes(actions)
 
 
 def connect(page: JudgePage, handlers: JudgeHandlers, blocks: gr.Blocks) -> None:
@@ -32,19 +39,19 @@ def connect(page: JudgePage, handlers: JudgeHandlers, blocks: gr.Blocks) -> None
         handlers.pick, page.seat, [page.consent, page.accepted, page.message], **AT_ONCE
     )
     gr.on([page.start.click, page.name.submit], handlers.start, [*page.who, page.accepted], outputs, **AT_ONCE)
-    page.send.click(handlers.save, [*page.who, page.sent, page.pace], desk(page), js=WITH_PAYLOAD, **AT_ONCE).then(
-        None, None, None, js=ANSWERED
-    )
+    # Saved by a request of the script's own; Gradio is only told in the browser what to show.
+    page.send.click(None, page.who, desk(page), js=SAVING, show_progress="hidden").then(None, None, None, js=ANSWERED)
     page.undo.click(handlers.undo, [*page.who, page.pace], desk(page), js=UNDOING, **AT_ONCE)
-    page.leave.click(handlers.leave, [page.seat, page.name], outputs, **AT_ONCE)
+    page.leave.click(handlers.leave, [page.seat, page.name], outputs, js=LEAVING, **AT_ONCE)
 
 
 def desk(page: JudgePage) -> list[Any]:
-    """What the next item changes; few, because Gradio's work grows with them and a save is waited for."""
-    return [page.message, page.progress, page.item, page.revealed, page.undo, page.pace]
+    """What the next item changes, in the order of `judge.js`."""
+    return [page.message, page.progress, page.item, page.revealed, page.undo]
 
 
 def everything(page: JudgePage) -> list[Any]:
     """Every component a drawing may change."""
-    drawn: list[Any] = [page.entry, page.desk, page.study, page.name, page.consent, page.accepted, page.start]
+    who = [page.login_note, page.name]
+    drawn: list[Any] = [page.entry, page.desk, page.study, *who, page.consent, page.accepted, page.start]
     return [*drawn, *desk(page), page.token, page.seat, page.remembered]

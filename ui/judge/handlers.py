@@ -1,9 +1,8 @@
 """The Judge page's handlers: read components, call one action, return updates by component."""
 
 import functools
-import time
+import json
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import gradio as gr
@@ -15,12 +14,10 @@ from ui.components.judge import JudgePage
 from ui.components.view import Updates
 from ui.handlers import own_session, words_for
 from ui.judge.actions import Desk, JudgeActions
-
-PACE_OVER = 20  # saves; older ones say little of how fast somebody is now
-LONG_PAUSE_SECONDS = 600.0
+from ui.judge.login import Login, is_credential, login_of
+from ui.judge.pace import Pace, read_pace
 
 Handler = Callable[..., Updates]
-Times = tuple[float, ...]
 
 
 def told_on_page(handler: Handler) -> Handler:
@@ -44,15 +41,18 @@ class JudgeHandlers:
         self.actions = actions
 
     @told_on_page
-    def opened(self, request: gr.Request, remembered: object) -> Updates:
+    def opened(self, request: gr.Request, profile: gr.OAuthProfile | None, remembered: object) -> Updates:
         """The page was opened: offer the studies, and go on where this browser stopped."""
         session_id = own_session(request)
         updates: Updates = {self.page.token: self.actions.session_token(session_id)}
         try:
             kept = remembered if isinstance(remembered, dict) else {}
             study_id, name = request.query_params.get("study") or kept.get("study"), kept.get("name")
-            updates |= self._studies(study_id) | {self.page.name: name if isinstance(name, str) else ""}
-            if name and study_id and study_id == kept.get("study") and kept.get("seated"):
+            login = login_of(profile)
+            is_same = is_credential(name) == (login is not None)
+            name = self.actions.credential(login) if login else name if is_same else ""
+            updates |= self._studies(study_id) | self._named(name, login)
+            if is_same and name and study_id and study_id == kept.get("study") and kept.get("seated"):
                 updates |= self._seated(self.actions.start(study_id, name, False), study_id, name)
         except TillerError as error:
             updates |= {self.page.message: markup.message(words_for(error))}
@@ -66,26 +66,17 @@ class JudgeHandlers:
     @told_on_page
     def start(self, request: gr.Request, token: str, study_id: str, name: str, has_accepted: bool) -> Updates:
         """Judging begins, or goes on where this name stopped."""
-        self.actions.check_token(own_session(request), token)
+        self.actions.check_token(token, own_session(request))
         desk = self.actions.start(study_id, name, has_accepted)
-        return self._seated(desk, study_id, name) | {self.page.pace: ()}
-
-    def save(self, request: gr.Request, token: str, study_id: str, name: str, sent: str, times: Times) -> Updates:
-        """An item was answered; where it cannot be saved its HTML is not touched, and with it what was chosen."""
-        try:
-            self.actions.check_token(own_session(request), token)
-            desk = self.actions.save(study_id, name, sent)
-        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-            told = wording.NOT_DONE.format(reason=words_for(error))
-            return {self.page.message: markup.message(told)}
-        return self._laid_out(desk, (*times, time.monotonic())) | {self.page.message: ""}
+        return self._seated(desk, study_id, name)
 
     @told_on_page
-    def undo(self, request: gr.Request, token: str, study_id: str, name: str, times: Times) -> Updates:
+    def undo(self, request: gr.Request, token: str, study_id: str, name: str, pace: str) -> Updates:
         """The last answer is taken back."""
-        self.actions.check_token(own_session(request), token)
+        self.actions.check_token(token, own_session(request))
         desk = self.actions.undo(study_id, name)
-        return self._laid_out(desk, times[:-1]) | {self.page.message: markup.status(wording.TAKEN_BACK)}
+        taken_back = {self.page.message: markup.status(wording.TAKEN_BACK)}
+        return self._laid_out(desk, read_pace(json.loads(pace))) | taken_back
 
     @told_on_page
     def leave(self, study_id: str, name: str) -> Updates:
@@ -93,6 +84,14 @@ class JudgeHandlers:
         kept = {"study": study_id, "name": name, "seated": False}
         shown: Updates = {self.page.entry: gr.update(visible=True), self.page.desk: gr.update(visible=False)}
         return shown | {self.page.remembered: kept, self.page.message: "", self.page.item: ""} | self._studies(study_id)
+
+    def _named(self, name: object, login: Login | None) -> Updates:
+        """Who judges: a name to be typed, or an account, whose credential stands unseen in its place."""
+        words = wording.LOGGED_IN.format(name=login.display_name) if login else wording.OR_LOG_IN
+        return {
+            self.page.name: gr.update(value=name if isinstance(name, str) else "", visible=login is None),
+            self.page.login_note: markup.status(words) if self.page.has_login else "",
+        }
 
     def _studies(self, study_id: object) -> Updates:
         studies = self.actions.open_studies()
@@ -118,7 +117,7 @@ class JudgeHandlers:
         }
 
     def _seated(self, desk: Desk, study_id: str, name: str) -> Updates:
-        return self._laid_out(desk, ()) | {
+        return self._laid_out(desk, Pace()) | {
             self.page.entry: gr.update(visible=False),
             self.page.desk: gr.update(visible=True),
             self.page.seat: study_id,
@@ -126,20 +125,11 @@ class JudgeHandlers:
             self.page.message: "",
         }
 
-    def _laid_out(self, desk: Desk, times: Times) -> Updates:
-        shown = judge_markup.item(desk.shown, desk.questions) if desk.shown is not None else judge_markup.nothing_left()
+    def _laid_out(self, desk: Desk, pace: Pace) -> Updates:
+        shown = judge_markup.laid_out(desk, pace)
         return {
-            self.page.item: shown,
-            self.page.progress: judge_markup.progress(desk, len(times), seconds_each(times)),
-            self.page.undo: gr.update(interactive=desk.can_undo),
-            self.page.revealed: judge_markup.revealed(desk.revealed),
-            self.page.pace: times,
+            self.page.item: shown["item"],
+            self.page.progress: shown["progress"],
+            self.page.undo: gr.update(interactive=shown["can_undo"]),
+            self.page.revealed: shown["revealed"],
         }
-
-
-def seconds_each(times: Times) -> float | None:
-    """Mean seconds between the last saves, pauses left out; None where there are too few to say."""
-    recent = times[-PACE_OVER - 1 :]
-    gaps = [later - earlier for earlier, later in pairwise(recent)]
-    working = [gap for gap in gaps if gap < LONG_PAUSE_SECONDS]
-    return sum(working) / len(working) if working else None

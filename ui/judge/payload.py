@@ -10,6 +10,7 @@ from steering.types import Choice
 from storage.records import Strength, is_id
 from storage.records_studies import Answer
 from ui import wording_judge as wording
+from ui.judge.pace import Pace, read_pace
 
 MAX_PAYLOAD_CHARS = 200_000
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -35,6 +36,30 @@ class Sent:
             Answer(self.item_id, annotator_id, dimension, choice, f"{self.key}-{number}", strength, reason)
             for number, (dimension, (choice, strength, reason)) in enumerate(zip(dimensions, self.answers, strict=True))
         ]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A save: the page's token, who saves, the text that `read` takes, and the pace the page tells of."""
+
+    token: object
+    study_id: object
+    name: object
+    sent: object
+    pace: Pace
+
+
+def read_request(body: bytes | None) -> Request:
+    """Read the body of a save; None is one that was too long.
+
+    Raises:
+        InputError: it is not what the page sends.
+    """
+    try:
+        asked = json.loads(body or b"")
+        return Request(asked["token"], asked["study"], asked["name"], asked["sent"], read_pace(asked.get("pace")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(type(error).__name__) from error
 
 
 def read(text: object) -> Sent:

@@ -168,7 +168,8 @@ def test_nothing_on_the_wire_tells_which_answer_is_whose(served: Served, judge: 
     expect(here.page.locator("#judge-message")).to_contain_text(wording.TAKEN_BACK)
     wire.drain()
     urls = [url for url, _ in wire.bodies]
-    assert sum("/gradio_api/run/predict" in url for url in urls) >= 6
+    assert sum(url.endswith("/judge/save") for url in urls) == 4
+    assert sum("/gradio_api/run/predict" in url for url in urls) >= 2
     assert any("Plainly" in body for _, body in wire.bodies)
     assert wire.tells((*TELLING, *ids)) == []
     shown = here.page.locator("#judge-desk").inner_html().lower()
@@ -283,6 +284,29 @@ def test_the_last_ten_answers_can_be_taken_back_and_given_again(served: Served, 
         expect(here.page.locator(".judge-prompt")).to_contain_text(prompt)
         here.press("4")
     assert sorted(outcome for _, outcome in judged(served))[1:] == ["both_bad"] * 10
+
+
+def test_a_server_that_does_not_answer_is_told_and_the_choice_is_saved_once_it_does(
+    tmp_path: Path, judge: Callable[..., Judge]
+) -> None:
+    with judging(tmp_path) as served:
+        a_study(served.studies, 3)
+        here = judge(served.url)
+        here.sit_down()
+        here.press("1")
+        waiting = here.prompt
+        port = int(served.base_url.split(":")[2])
+    here.page.keyboard.press("2")
+    expect(here.page.get_by_role("alert")).to_contain_text(wording.UNREACHABLE)
+    expect(here.page.locator(".judge-item").get_by_role("button", name="Right")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    with judging(tmp_path, port=port) as served:
+        assert len(judged(served)) == 1
+        here.press("Enter")
+        expect(here.page.get_by_role("alert")).to_have_count(0)
+        assert [prompt for prompt, _ in judged(served)][1:] == [waiting]
+        expect(here.page.locator("#judge-progress")).to_contain_text("2 done, 1 left · 2 in this session")
 
 
 TROUBLES: dict[str, Callable[[object], str]] = {

@@ -32,20 +32,24 @@ QUESTIONS = (Question("zqoverall", "Which answer is better?"), Question("zqkind"
 
 @dataclass(frozen=True)
 class Served:
-    """A running page with the store behind it."""
+    """A running page with the store behind it; ``url`` is the Judge page's."""
 
     url: str
     database: Database
     repository: SqlRepository
     studies: SqlStudies
 
+    @property
+    def base_url(self) -> str:
+        """Where the application is."""
+        return self.url.removesuffix("/judge")
+
 
 @contextmanager
-def judging(home: Path, port: int | None = None, path: Path | None = None) -> Iterator[Served]:
-    """Serve the page with a scripted engine; the database is in ``path`` or in ``home``."""
-    settings = Settings(home=home, port=port or free_port())
-    url = settings.database_url if path is None else f"sqlite:///{path}"
-    with open_database(url) as database:
+def judging(home: Path, database_url: str = "", **options: object) -> Iterator[Served]:
+    """Serve the page with a scripted engine; the database is one in ``home`` unless another is named."""
+    settings = Settings(**({"home": home, "port": free_port()} | options))  # type: ignore[arg-type]
+    with open_database(database_url or settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
         blocks = _in_a_loop(lambda: open_page(ScriptedEngine(), repository, settings, studies))
         try:

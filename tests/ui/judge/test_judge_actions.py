@@ -13,7 +13,7 @@ from tests.storage.study_fakes import InMemoryStudies
 from tests.ui.judge.serving import PLAIN, PULLED, QUESTIONS, a_study
 from ui.components import judge_markup
 from ui.judge.actions import Desk, JudgeActions, normalised
-from ui.judge.handlers import LONG_PAUSE_SECONDS, seconds_each
+from ui.judge.pace import LONG_PAUSE_SECONDS, Pace, read_pace, seconds_each
 
 
 @pytest.fixture
@@ -154,10 +154,15 @@ def test_a_page_writes_only_with_the_token_it_was_given_also_after_a_restart(
     actions: JudgeActions, studies: InMemoryStudies, tmp_path: Path
 ) -> None:
     token = actions.session_token("mine")
-    JudgeActions(studies.repository, studies, tmp_path).check_token("mine", token)
-    for wrong in (actions.session_token("other"), "", None, "ä"):
+    restarted = JudgeActions(studies.repository, studies, tmp_path)
+    restarted.check_token(token)
+    restarted.check_token(token, "mine")
+    elsewhere = JudgeActions(studies.repository, studies, tmp_path / "another server").session_token("mine")
+    for wrong in (elsewhere, token[:-1], f"x{token}", "mine.", "mine", "", None, "ä", "ä.ä"):
         with pytest.raises(InputError, match="not known"):
-            actions.check_token("mine", wrong)
+            actions.check_token(wrong)
+    with pytest.raises(InputError, match="not known"):
+        actions.check_token(actions.session_token("other"), "mine")
 
 
 def test_pace_is_the_mean_of_the_last_gaps_without_pauses() -> None:
@@ -166,3 +171,9 @@ def test_pace_is_the_mean_of_the_last_gaps_without_pauses() -> None:
     assert seconds_each((0.0, 10.0, 10.0 + LONG_PAUSE_SECONDS, 30.0 + LONG_PAUSE_SECONDS)) == pytest.approx(15.0)
     many = (*map(float, range(0, 1000, 7)), 1000.0, 1002.0)
     assert seconds_each(many) == pytest.approx((many[-1] - many[-21]) / 20)
+
+
+def test_a_pace_that_no_page_of_ours_tells_is_none() -> None:
+    assert read_pace({"count": 3, "times": [1.0, 2.0, 4.0]}) == Pace(3, 1.5)
+    for sent in (None, [], {}, {"count": "3", "times": []}, {"count": 3, "times": [None]}, {"count": 3, "times": 7}):
+        assert read_pace(sent) == Pace()

@@ -1,15 +1,15 @@
-"""Nothing is written for another site's page, or for a page that was not given its token."""
+"""Nothing is written for another site's page, or for a page that was not given its token, or without logging in."""
 
-import json
-import urllib.request
+import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.judges import HttpJudge, NotSavedError
 from storage.records import new_id
-from tests.ui.judge.judges import HttpJudge
 from tests.ui.judge.serving import Served, a_study, judging
+from ui.judge.saving import MAX_BODY_BYTES, PATH
 
 
 @pytest.fixture
@@ -18,28 +18,68 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def saving(judge: HttpJudge, item_id: str, *, token: str = "", session_hash: str = "", origin: str = "") -> str:
-    """What the server says to a save that differs from the page's own in what is given."""
-    answers = json.dumps({"item": item_id, "key": new_id(), "answers": [{"choice": "left"}]})
-    own_token, study_id, name = judge.who
-    body = {
-        "data": [token or own_token, study_id, name, answers, None],
-        "fn_index": judge.event("save"),
-        "session_hash": session_hash or judge.session_hash,
-    }
-    headers = {"Content-Type": "application/json", "Origin": origin or judge.base_url}
-    url = f"{judge.base_url}/gradio_api/run/predict"
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
-        return str(answer.read(), "utf-8")
+@pytest.fixture
+def judge(served: Served) -> Iterator[HttpJudge]:
+    judge = HttpJudge(served.base_url, "Ada", a_study(served.studies, 2))
+    yield judge
+    judge.close()
 
 
-def test_only_the_page_that_was_given_the_token_can_save_and_only_from_its_own_site(served: Served) -> None:
-    judge = HttpJudge(served.url.removesuffix("/judge"), "Ada", a_study(served.studies, 2))
-    item_id = judge.sit_down()
-    assert item_id is not None
-    assert "not from this one" in saving(judge, item_id, origin="https://evil.example")
-    assert "not known to the server" in saving(judge, item_id, token="0" * 64)
-    assert "not known to the server" in saving(judge, item_id, session_hash="stranger")
+def answers_to(item_id: str | None) -> dict[str, object]:
+    return {"item": item_id, "key": new_id(), "answers": [{"choice": "left"}]}
+
+
+def test_only_the_page_that_was_given_the_token_can_save_and_only_from_its_own_site(
+    served: Served, judge: HttpJudge
+) -> None:
+    answers = answers_to(judge.sit_down())
+    assert "not from this one" in judge.send(answers, origin="https://evil.example")["message"]
+    for wrong in ("0" * 64, f"stranger.{judge.token.rpartition('.')[2]}", judge.token[:-1]):
+        assert "not known to the server" in judge.send(answers, token=wrong)["message"]
     assert served.repository.count_judgements() == 0
-    assert "tiller-message" not in saving(judge, item_id)
+    assert judge.send(answers)["message"] == ""
     assert served.repository.count_judgements() == 1
+
+
+def test_what_no_page_of_ours_sends_is_told_and_stores_nothing(served: Served, judge: HttpJudge) -> None:
+    judge.sit_down()
+    for body in (b"", b"null", b"[]", b"{}", b"[" * 100_000, b"\xff", b" " * (MAX_BODY_BYTES + 1)):
+        connection = http.client.HTTPConnection(served.base_url.removeprefix("http://"), timeout=30)
+        connection.request("POST", PATH, body, {"Origin": served.base_url})
+        answer = connection.getresponse()
+        assert b"cannot be read as answers" in answer.read()
+        connection.close()
+    for answers in (None, 7, answers_to(None), answers_to(new_id())):
+        assert "tiller-message" in judge.send(answers)["message"]
+    assert served.repository.count_judgements() == 0
+
+
+def test_behind_an_access_code_nothing_is_saved_without_logging_in(tmp_path: Path) -> None:
+    with judging(tmp_path) as served:
+        inside = HttpJudge(served.base_url, "Ada", a_study(served.studies, 2))
+        answers = answers_to(inside.sit_down())
+        inside.close()
+    # The server's secret is the same, so the page's token is still a good one; what is missing is the login.
+    with judging(tmp_path, access_code="sesame") as served:
+        outside = HttpJudge(served.base_url, "Ada", inside.study_id, token=inside.token)
+        with pytest.raises(NotSavedError, match=r"401: .*access code"):
+            outside.send(answers)
+        outside.cookie = "access-token-unsecure-x=y"
+        with pytest.raises(NotSavedError, match="401"):
+            outside.send(answers)
+        assert served.repository.count_judgements() == 0
+        outside.cookie = logged_in(served, "sesame")
+        assert outside.send(answers)["message"] == ""
+        assert served.repository.count_judgements() == 1
+        outside.close()
+
+
+def logged_in(served: Served, access_code: str) -> str:
+    """The cookies that a browser has after it gave the access code."""
+    connection = http.client.HTTPConnection(served.base_url.removeprefix("http://"), timeout=30)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", f"username=Ada&password={access_code}", form)
+    answer = connection.getresponse()
+    assert answer.status == http.client.OK
+    connection.close()
+    return "; ".join(value.split(";")[0] for name, value in answer.getheaders() if name.lower() == "set-cookie")
