@@ -41,7 +41,6 @@ SAVE_AS = """(sent) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }"""
 WITH_ASKED = "(token, asked, drawn) => [token, window.tillerStudies.asked(), drawn]"
-DONE = "() => { window.tillerStudies.done(); }"
 
 
 def add_studies_page(blocks: gr.Blocks, actions: StudyingActions) -> None:
@@ -60,7 +59,7 @@ def connect(page: StudiesPage, handlers: StudiesHandlers, blocks: gr.Blocks) -> 
     deed = page.do.click(
         handlers.deed, [page.token, page.asked, page.drawn], [*listed, page.sent], js=WITH_ASKED, **AT_ONCE
     )
-    deed.then(None, page.sent, None, js=SAVE_AS).then(None, None, None, js=DONE)
+    deed.then(None, page.sent, None, js=SAVE_AS)
     _connect_form(page, handlers, listed)
     _connect_changes(page, handlers)
 
