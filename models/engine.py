@@ -29,6 +29,11 @@ REPORT_SECONDS = 0.02
 # The thread waits this long for more work: each new one would take its memory from another part of the heap.
 LINGER_SECONDS = 60.0
 
+_RAN_OUT = "Memory ran out while answering."
+_RAN_OUT_HINT = "Shorten the prompt or the answer, or compare fewer blends."
+_NO_ROOM = "Memory ran out while the guides were being replaced; those that answered go on."
+_NO_ROOM_HINT = "Lower --memory-fraction, or use smaller guides."
+
 
 class Engine:
     """Answers comparisons; may be asked from any number of threads.
@@ -89,6 +94,11 @@ class Engine:
     def n_slots(self) -> int:
         """How many answers are being decoded."""
         return self._lineups.n_slots
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do for anybody."""
+        return self._lineups.is_idle
 
     def prompt_token_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt as the base model reads it.
@@ -197,6 +207,7 @@ class Engine:
         self._arrived.set()
         if thread is not None:
             thread.join(timeout=CLOSING_SECONDS)
+        self._lineups.close()
 
     def swap(self, build: Build) -> None:
         """Replace the guides between two steps by what ``build`` makes; see :meth:`models.lineups.Lineups.swap`.
@@ -228,13 +239,12 @@ class Engine:
                     self._lineups.turn()
 
     def _between_steps(self, ask: Callable[[], "Future[Lineup]"]) -> Lineup:
-        if self._in_background:
+        with nullcontext() if self._in_background else self._turns, _told_plainly(_NO_ROOM, _NO_ROOM_HINT):
             done = ask()
-            self._wake()
-            return done.result()
-        with self._turns, _told_plainly():
-            done = ask()
-            self._lineups.turn()
+            if self._in_background:
+                self._wake()
+            else:
+                self._lineups.turn()
             return done.result()
 
 
@@ -253,7 +263,7 @@ class Trial:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _told_plainly(what: str = _RAN_OUT, hint: str = _RAN_OUT_HINT) -> Iterator[None]:
     """Translate running out of memory, and models that fail or return no numbers, into errors for a person."""
     try:
         yield
@@ -265,6 +275,4 @@ def _told_plainly() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise CapacityError(
-            "Memory ran out while answering.", hint="Shorten the prompt or the answer, or compare fewer blends."
-        ) from error
+        raise CapacityError(what, hint=hint) from error

@@ -133,6 +133,7 @@ class Lineups:
         self._alive = [self.current]
         self._changed = threading.Condition()
         self._errands: deque[_Errand] = deque()
+        self._is_closed = False
 
     @property
     def is_idle(self) -> bool:
@@ -224,8 +225,17 @@ class Lineups:
     def _ask(self, work: Callable[[], Lineup], *, drains: bool) -> "Future[Lineup]":
         done: Future[Lineup] = Future()
         with self._changed:
+            if self._is_closed:
+                raise CapacityError("The engine takes no other guides: it is stopping.", hint="Start Tiller again.")
             self._errands.append(_Errand(work, drains, done))
         return done
+
+    def close(self) -> None:
+        """Give up what has not been done, and let nobody wait for it; no more turns are taken."""
+        with self._changed:
+            self._is_closed = True
+            for errand in self._errands:
+                errand.done.cancel()
 
     def _enter(self, lineup: Lineup) -> None:
         """Let a lineup take turns; all of them share what the engine may take on."""
