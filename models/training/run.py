@@ -75,7 +75,7 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     stop.check()
     trainer = make_trainer(trainee, lesson, settings.optimiser, folder, stop)
     before = _before(trainer, folder)
-    _run(trainer, folder, before)
+    _run(trainer, folder)
     folder.say("stage", stage="evaluating")
     found = {
         **metrics(trainer.score(lesson.held_out), settings.loss.beta),
@@ -144,16 +144,16 @@ def _before(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
             return {name: event[name] for name in ("accuracy", "low", "high", "n_pairs")}
     found = accuracy(trainer.score(trainer.lesson.held_out))
     folder.say("before", **found)
+    logger.info("Held-out accuracy before: %.3f.", found["accuracy"])
     return found
 
 
-def _run(trainer: GuideTrainer, folder: RunFolder, before: dict[str, Any]) -> None:
+def _run(trainer: GuideTrainer, folder: RunFolder) -> None:
     checkpoint = folder.newest_checkpoint()
     if checkpoint is None:
         trainer.train()
     elif not trainer.begin_again(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint))
-    logger.info("Held-out accuracy before: %.3f.", before["accuracy"])
 
 
 def _finish(

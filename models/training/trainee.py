@@ -91,7 +91,10 @@ def load_trainee(
 def _with_adapter(inner: PreTrainedModel, adapter: AdapterSettings, parent: Path | None) -> PeftModel:
     if parent is not None:
         with told_as_load_error(f"The adapter in {parent}"):
-            return PeftModel.from_pretrained(inner, parent, is_trainable=True)
+            model = PeftModel.from_pretrained(inner, parent, is_trainable=True)
+        # PEFT looks there when it saves, and the name in a card is none it could find
+        model.peft_config["default"].base_model_name_or_path = inner.name_or_path
+        return model
     check_targets(inner, adapter.targets)
     targets = ALL_LINEAR if adapter.targets == (ALL_LINEAR,) else list(adapter.targets)
     config = LoraConfig(

@@ -259,7 +259,10 @@ def make_trainer(
         seed=optimiser.seed,
     )
     if optimiser.gradient_checkpointing:
-        trainee.inner.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers has renamed it since 5.17, the oldest that is allowed, and says so at every call
+        new_name = "activation_checkpointing_enable"
+        enable = getattr(trainee.inner, new_name, trainee.inner.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     watch = Watch(folder, stop)
     callbacks: list[TrainerCallback] = [watch]
     if optimiser.patience:
