@@ -32,17 +32,17 @@ def _listen() -> None:
 
 
 def reading() -> dict[str, Any]:
-    """Return how many answers are being decoded, whether an engine works, and the process's memory in bytes.
+    """Return how many answers are being decoded, whether an engine has work, and the process's memory in bytes.
 
-    ``n_slots`` is None where no engine is found, which is not the same as none being used. An engine's thread exists
-    only while there is work, requests that wait or are read or scored included.
+    ``n_slots`` is None where no engine is found, which is not the same as none being used. Requests that wait or are
+    read or scored are work too.
     """
     engines = _engines()
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
         "n_slots": sum(engine.n_slots for engine in engines) if engines else None,
-        "is_working": any(thread.name == "engine" for thread in threading.enumerate()),
+        "is_working": not all(engine.is_idle for engine in engines),
         "memory_bytes": psutil.Process().memory_info().rss,
         "gpu_bytes": torch.cuda.memory_allocated() if torch is not None and on_gpu else 0,
     }

@@ -112,6 +112,16 @@ class Engine:
         """Return one visible piece of text per token; joined they are the answer's text."""
         return spell(self._loaded.tokenizer, token_ids)
 
+    def check_room(self, n_coming: int = 0, n_answers: int = 2) -> None:
+        """Say now that a request for ``n_answers`` would be refused, with ``n_coming`` such on their way already.
+
+        Where this is silent, :meth:`compare` may still refuse.
+
+        Raises:
+            BusyError: too many requests are waiting.
+        """
+        self._scheduler.check_room(n_coming, n_answers)
+
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
     ) -> Generator[Progress, None, None]:

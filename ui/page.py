@@ -33,6 +33,7 @@ from ui.theme import build_theme, head, style_sheet
 
 POLL_SECONDS = 0.2
 MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of any size from anybody
+MAX_PAGES = 1000  # open at once, each with about a megabyte in Gradio
 HANDLER_THREADS = 40  # for everything but runs; as many as Gradio has of itself
 KEEP_EXPORTS = (600, 3600)  # seconds: how often to look for old ones, and how old they get
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -87,6 +88,7 @@ def build_site(
         page = build_steer(actions, live=settings.preset == LIVE_PRESET)
         connect(page, SteerHandlers(page, actions), blocks)
         connect_blend_link(blocks, page, SteerView(page, actions))
+        blocks.unload(forget_page(blocks))
     routes: list[BaseRoute] = []
     if studies is not None:
         doubtful = DoubtfulItems(results) if results is not None else None
@@ -96,6 +98,17 @@ def build_site(
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
             add_studies_page(blocks, StudyingActions(engine, studies, results, settings, is_private=is_private))
     return Site(blocks, routes)
+
+
+def forget_page(blocks: gr.Blocks) -> Callable[[gr.Request], None]:
+    """The handler of a page that was closed: Gradio would keep what it knows of it, most of a megabyte, for good."""
+
+    def forget(request: gr.Request) -> None:
+        holder = blocks.state_holder
+        holder.session_data.pop(request.session_hash or "", None)
+        holder.time_last_used.pop(request.session_hash or "", None)
+
+    return forget
 
 
 def open_page(
@@ -129,6 +142,7 @@ def open_page(
             run_history=False,
             enable_monitoring=False,
             max_file_size=MAX_UPLOAD,
+            state_session_capacity=MAX_PAGES,
             max_threads=n_runs + HANDLER_THREADS,  # a run holds a thread while it waits, too
             footer_links=["settings"],
             theme=build_theme(),

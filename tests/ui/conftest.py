@@ -1,7 +1,5 @@
 """The page's handlers over a scripted engine, and the embedded model with room for one comparison."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
@@ -10,19 +8,11 @@ import pytest
 from models.engine import Engine
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import ScriptedEngine
-from tests.ui.test_page import made
+from tests.ui.pages import made
 from ui.actions import SteerActions
 from ui.components.steer import build_steer
 from ui.handlers import SteerHandlers
 from ui.settings import Settings
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for what another thread does."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 @pytest.fixture

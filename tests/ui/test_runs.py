@@ -12,8 +12,8 @@ from steering.errors import BusyError, InputError
 from steering.types import FinishReason, Side
 from storage.records import OVERALL
 from tests.storage.fakes import InMemoryRepository
-from tests.ui.conftest import wait_until
 from tests.ui.fakes import BUSY, ScriptedEngine
+from tests.ui.pages import wait_until
 from tests.ui.test_actions import FORM, ME, NEXT_FORM, TOKEN, id_of, run_to_end
 from tests.ui.test_handlers import a_request
 from ui import sessions as sessions_module

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steering.errors import SettingsError
-from tests.ui.test_page import free_port
+from tests.ui.pages import free_port
 from ui import settings as settings_module
 from ui.settings import Settings, parse_settings
 

@@ -13,7 +13,7 @@ from storage.database import open_database
 from storage.repository import Repository
 from storage.sql_repository import SqlRepository
 from tests.ui.fakes import ScriptedEngine
-from tests.ui.test_page import free_port
+from tests.ui.pages import free_port
 from ui import wording
 from ui.page import open_page
 from ui.runs import SteerEngine

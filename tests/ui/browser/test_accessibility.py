@@ -15,8 +15,8 @@ from storage.sql_studies import SqlStudies
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.judge.serving import QUESTIONS, a_study
+from tests.ui.pages import free_port
 from tests.ui.results.simulated import a_judged_study
-from tests.ui.test_page import free_port
 from ui import wording, wording_judge, wording_results
 from ui.page import open_page
 from ui.settings import Settings

@@ -9,8 +9,8 @@ from models.engine import Engine
 from storage.repository import Repository
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.browser.conftest import Serve, Visit
-from tests.ui.conftest import wait_until
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.pages import wait_until
 from ui import wording
 
 

@@ -21,8 +21,8 @@ from tests.storage.judged import plane
 from tests.storage.study_examples import an_open_study, answers_to
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.pages import free_port
 from tests.ui.results.simulated import a_judged_study
-from tests.ui.test_page import free_port
 from ui import wording_results as wording
 from ui.page import open_page
 from ui.settings import Settings

@@ -17,8 +17,8 @@ from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
+from tests.ui.pages import free_port
 from tests.ui.test_commands_generating import an_engine
-from tests.ui.test_page import free_port
 from ui.page import open_page
 from ui.runs import SteerEngine
 from ui.settings import Settings
@@ -84,7 +84,7 @@ def test_a_study_is_made_from_a_file_written_by_the_engine_and_judged(
         open_studies(page, site)
         name_field(page).fill("Pilot <b>bold</b>")
         choose(page, "prompts.jsonl", '{"prompt": "How do plants drink?"}\n7\n"Tell me a joke."\n')
-        expect(page.locator("#study-file-note")).to_contain_text("2 of 3 prompts understood. 1 are refused")
+        expect(page.locator("#study-file-note")).to_contain_text("2 of 3 prompts understood. Refused and left out: 1")
         expect(page.locator("#study-file-note")).to_contain_text("line 2 of prompts.jsonl is neither")
         page.locator("#study-sampling button.label-wrap").click()
         field(page, "Max tokens").fill("8")

@@ -11,8 +11,8 @@ from models.engine import Engine
 from steering.errors import BusyError
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.browser.conftest import PATIENCE_MS, Serve, Visit
-from tests.ui.conftest import wait_until
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.pages import wait_until
 from ui import wording
 
 

@@ -19,7 +19,7 @@ from storage.sql_studies import SqlStudies
 from storage.study_repository import StudyRepository
 from tests.storage.examples import a_comparison, a_generation
 from tests.ui.fakes import ScriptedEngine
-from tests.ui.test_page import free_port
+from tests.ui.pages import free_port
 from ui.page import open_page
 from ui.settings import Settings
 

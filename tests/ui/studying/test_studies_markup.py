@@ -77,7 +77,7 @@ def test_a_long_preview_shows_the_first_lines_and_those_that_were_refused() -> N
     lines = [ReadPrompt(number, (Message(Role.USER, f"<{number}>"),)) for number in range(1, 300)]
     lines.append(ReadPrompt(300, None, PromptError("Not a prompt.")))
     shown = read(studies_markup.preview(lines)).text
-    assert "299 of 300 prompts understood. 1 are refused" in shown
+    assert "299 of 300 prompts understood. Refused and left out: 1" in shown
     assert "<100>" in shown
     assert "<101>" not in shown
     assert "Not a prompt." in shown

@@ -17,11 +17,10 @@ from storage.records_studies import StudyState
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
-from tests.ui.conftest import wait_until
 from tests.ui.fakes import GUIDES
+from tests.ui.pages import free_port, made, wait_until
 from tests.ui.studying.typed import typed
 from tests.ui.test_commands_generating import a_plan, an_engine
-from tests.ui.test_page import free_port, made
 from ui.components.study_form import build_form
 from ui.page import build_page, open_page
 from ui.settings import Settings

@@ -41,6 +41,7 @@ def test_what_the_page_shows_at_first_is_a_study_once_name_and_prompts_are_typed
     balanced = NamedBlend("balanced", {"helpfulness": 1.0, "harmlessness": 1.0})
     assert settings.blends == (NamedBlend("unguided"), balanced)
     assert (settings.overlap, settings.seed, settings.sampling.max_new_tokens) == (1, 0, 20)
+    assert settings.sampling.plausibility is None
 
 
 def test_everything_that_is_typed_is_in_the_study() -> None:
@@ -63,7 +64,7 @@ def test_everything_that_is_typed_is_in_the_study() -> None:
         reveal=True,
         consent="Agree.",
         temperature=1,
-        plausibility=0.2,
+        plausibility=" 0.2 ",
     )
     plan, settings = planned(values), planned(values).settings
     assert settings.dimensions == ("overall", "harmlessness", "wit")
@@ -131,6 +132,8 @@ def test_prompts_that_cannot_be_used_are_told(changes: dict[str, object], words:
         ({"compared": "drawn", "low_helpfulness": None}, "ranges.helpfulness"),
         ({"compared": "drawn", "pairs_per_prompt": 0}, "pairs_per_prompt is 0"),
         ({"temperature": None}, "sampling.temperature is ''"),
+        ({"plausibility": "much"}, "sampling.plausibility is 'much'; it must be a number"),
+        ({"plausibility": "2"}, "sampling: plausibility is 2"),
         ({"max_new_tokens": 101}, "max_new_tokens is 101; at most 100"),
         ({"gold_share": 10}, "0 gold items, and gold_share is 0.1"),
         ({"gold_1_prompt": "P", "gold_1_right": "R"}, r"gold\[1\]"),

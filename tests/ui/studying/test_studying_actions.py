@@ -17,8 +17,8 @@ from storage.records_studies import Answer
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
-from tests.ui.conftest import wait_until
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.pages import wait_until
 from tests.ui.studying.typed import DIMENSIONS, typed
 from tests.ui.test_commands_generating import an_engine
 from ui.settings import Settings

@@ -17,7 +17,7 @@ from storage.records_studies import StudyState
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from storage.study_repository import StudyRepository
-from tests.ui.conftest import wait_until
+from tests.ui.pages import wait_until
 from tests.ui.test_commands_generating import a_plan, all_items, an_engine, texts
 from ui.studies import create_study, generate_answers
 from ui.studying.writing import Writer

@@ -32,7 +32,7 @@ def typed(**changes: object) -> dict[str, object]:
         "top_k": 0,
         "min_p": 0,
         "max_new_tokens": 20,
-        "plausibility": None,
+        "plausibility": "",
     }
     rows = {"question": (N_QUESTIONS, ("dimension", "text")), "gold": (N_GOLD, ("prompt", "right", "wrong"))}
     for kind, (n_rows, names) in rows.items():

@@ -1,0 +1,42 @@
+"""Pages made and served in tests, and waiting for what other threads do."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tests.storage.fakes import InMemoryRepository
+from tests.ui.fakes import ScriptedEngine
+from ui.settings import Settings
+
+
+def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any) -> gr.Blocks:
+    """Make the page inside an event loop; without one Gradio makes loops of its own and never closes them.
+
+    The loop is another thread's: this one may have the browser tests' still running.
+    """
+
+    async def making() -> gr.Blocks:
+        return make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options))
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(lambda: asyncio.run(making())).result()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
