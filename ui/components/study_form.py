@@ -42,11 +42,11 @@ def build_form(guides: Sequence[GuideInfo], max_new_tokens_limit: int) -> StudyF
         with gr.Column(min_width=320):
             _build_prompts(form)
             _build_questions(form)
+            _build_gold(form)
         with gr.Column(min_width=320):
             _build_compared(form, guides)
             _build_judging(form)
             _build_sampling(form, max_new_tokens_limit)
-            _build_gold(form)
     return form
 
 
@@ -143,7 +143,10 @@ def _build_sampling(form: StudyForm, max_new_tokens_limit: int) -> None:
         form.inputs["min_p"] = _number(default.min_p, wording.MIN_P, wording.MIN_P_INFO)
         n_tokens = min(DEFAULT_MAX_NEW_TOKENS, max_new_tokens_limit)
         form.inputs["max_new_tokens"] = _number(n_tokens, wording.MAX_NEW_TOKENS)
-        form.inputs["plausibility"] = _number(None, words.PLAUSIBILITY, words.PLAUSIBILITY_INFO)
+        # Not a number field, which shows and sends 0 where nothing is typed.
+        form.inputs["plausibility"] = gr.Textbox(
+            label=words.PLAUSIBILITY, info=words.PLAUSIBILITY_INFO, max_lines=1, min_width=110
+        )
 
 
 def _build_gold(form: StudyForm) -> None:
@@ -173,7 +176,7 @@ def _build_add(form: StudyForm, kind: str) -> None:
     form.shown[kind] = gr.State(N_SHOWN[kind])
 
 
-def _number(value: float | None, label: str, info: str | None = None) -> gr.Number:
+def _number(value: float, label: str, info: str | None = None) -> gr.Number:
     return gr.Number(value, label=label, info=info, step=0.1 if isinstance(value, float) else 1, min_width=110)
 
 

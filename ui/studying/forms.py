@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,9 @@ def _ranges(values: Values, dimensions: Sequence[str]) -> Iterator[tuple[str, li
 
 def _typed(value: object) -> object:
     """A number as it was typed: 2 is a whole number, however the browser sends it; an empty field is an empty text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return "" if value is None else value
@@ -163,4 +167,4 @@ def _share(percent: object) -> object:
 
 
 def _is_unset(name: str, value: object) -> bool:
-    return name == "plausibility" and value is None
+    return name == "plausibility" and not str(value or "").strip()
