@@ -52,7 +52,9 @@ def serve(settings: Settings) -> None:
     from storage.sql_results import SqlResults
     from storage.sql_studies import SqlStudies
     from ui.snapshots import pushing_snapshots
+    from ui.visitors import keep_secret
 
+    keep_secret(settings.home, settings.annotator_secret)
     with (
         open_database(settings.database_url) as database,
         pushing_snapshots(database, settings.home, settings.snapshot_repo),

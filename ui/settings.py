@@ -40,7 +40,7 @@ class Settings:
     """Everything a person can set; each field is the option --like-this and the variable TILLER_LIKE_THIS.
 
     `preset` is None where `config` is given and never otherwise; `home` is absolute; `database_url` is never empty;
-    `access_code` is None where the page is open to everybody. Access code and database URL are left out of the repr.
+    `access_code` is None where the page is open to everybody. What is secret is left out of the repr.
 
     Raises:
         SettingsError: a value is not allowed; the message names the setting and what is allowed.
@@ -111,6 +111,12 @@ class Settings:
         None,
         "password that opens the page, with any user name; prefer the variable, a command line is not secret",
         default="none, the page is open",
+        secret=True,
+    )
+    annotator_secret: str | None = _setting(
+        None,
+        "text of 32 characters or more from which annotators' keys are made; prefer the variable",
+        default="a random one, kept in the home folder",
         secret=True,
     )
     snapshot_repo: str | None = _setting(

@@ -92,6 +92,36 @@ def server_secret(home: Path) -> bytes:
     return secret
 
 
+def keep_secret(home: Path, given: str | None) -> None:
+    """Make the server's secret from what was ``given``, so that an emptied disk does not make everybody a stranger.
+
+    Raises:
+        SettingsError: it is too short to be a secret, or the home folder has another one, or cannot be written.
+    """
+    if given is None:
+        return
+    if len(given) < SECRET_BYTES:
+        raise SettingsError(
+            f"--annotator-secret (TILLER_ANNOTATOR_SECRET) has {len(given)} characters; at least {SECRET_BYTES} are "
+            "needed.",
+            hint="Make one with `openssl rand -hex 32`.",
+        )
+    path, secret = home / SECRET_FILE, hashlib.sha256(given.encode()).digest()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            _write_once(path, secret)
+    except OSError as error:
+        raise SettingsError(
+            f"The server's secret {path} cannot be made: {error}.", hint="Choose another --home."
+        ) from error
+    if not hmac.compare_digest(server_secret(home), secret):
+        raise SettingsError(
+            f"The server's secret {path} was not made from --annotator-secret (TILLER_ANNOTATOR_SECRET).",
+            hint="Leave the option out, or delete the file; annotators will then count as new ones.",
+        )
+
+
 def _write_once(path: Path, content: bytes) -> None:
     """Write a whole private file or nothing, also when two servers start at once."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

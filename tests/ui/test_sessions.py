@@ -13,6 +13,7 @@ from ui.visitors import (
     check_origin,
     check_session_id,
     is_browser_token,
+    keep_secret,
     key_hash,
     new_browser_token,
     server_secret,
@@ -93,3 +94,18 @@ def test_a_key_hash_depends_on_token_and_secret_and_shows_neither() -> None:
     assert hashed != key_hash(b"s" * 32, new_browser_token())
     assert len(hashed) == 64
     assert token not in hashed
+
+
+def test_a_given_secret_makes_the_same_key_on_an_emptied_disk_and_never_replaces_another(tmp_path: Path) -> None:
+    given = "a secret of forty characters, no fewer!!"
+    for home in ("first", "second"):
+        keep_secret(tmp_path / home, given)
+        keep_secret(tmp_path / home, given)
+    assert server_secret(tmp_path / "first") == server_secret(tmp_path / "second") != given.encode()
+    assert (tmp_path / "first" / SECRET_FILE).stat().st_mode & 0o077 == 0
+    keep_secret(tmp_path / "third", None)
+    assert server_secret(tmp_path / "third") != server_secret(tmp_path / "first")
+    with pytest.raises(SettingsError, match="was not made from"):
+        keep_secret(tmp_path / "third", given)
+    with pytest.raises(SettingsError, match="has 5 characters"):
+        keep_secret(tmp_path / "fourth", "short")

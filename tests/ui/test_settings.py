@@ -33,6 +33,7 @@ EXAMPLES = {
     "memory_fraction": "0.5",
     "zero_gpu": "yes",
     "access_code": "open sesame",
+    "annotator_secret": "x" * 32,
     "snapshot_repo": "somebody/judgements",
     "root_path": "/tiller",
     "log_level": "debug",
