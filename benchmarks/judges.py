@@ -27,6 +27,10 @@ class NotSavedError(Exception):
     """The page said why it did not do what was asked, or did not answer."""
 
 
+class NoAnswerError(NotSavedError):
+    """There was no answer, or not a whole one."""
+
+
 @dataclass(frozen=True)
 class JudgeSite:
     """The numbers of the page's events, and where in what `opened` gives the page's token stands."""
@@ -126,16 +130,30 @@ class HttpJudge:
     def _ask(self, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         sent = {"Content-Type": "application/json", "Cookie": self.cookie, **(headers or {})}
         try:
-            self._connection.request(method, path, body.encode(), sent)
-            answer = self._connection.getresponse()
-            text = answer.read()
+            answer, text = self._exchange(method, path, body.encode(), sent)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise NotSavedError(f"{type(error).__name__}: {error}") from error
+            raise NoAnswerError(f"{type(error).__name__}: {error}") from error
         if answer.status != http.client.OK:
             raise NotSavedError(f"{answer.status}: {text[:200]!r}")
         said: dict[str, Any] = json.loads(text)
         return said
+
+    def _exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        is_reused = self._connection.sock is not None
+        try:
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            # The server closes what was idle for some seconds; browsers, too, then ask again on a new connection.
+            self._connection.close()
+            if not is_reused:
+                raise
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
+        return answer, answer.read()
 
 
 def _shown(changes: Sequence[Any] | Mapping[str, Any]) -> str | None:

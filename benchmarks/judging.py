@@ -13,7 +13,9 @@ database does not hold every judgement once.
 
 import argparse
 import json
+import os
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -24,11 +26,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
 import torch
 
 from benchmarks.hardware import describe
 from benchmarks.judges import HttpJudge, NotSavedError
-from benchmarks.serve import percentiles
 from benchmarks.served import serving
 from steering.errors import InputError, TillerError
 from steering.types import Blend, Choice, Message, Role
@@ -48,6 +50,15 @@ _N_WORDS = 120
 _SPREAD = 0.5
 
 
+@dataclass(frozen=True)
+class Processor:
+    """What a save took of the processor, and the share of all cores that other programs took meanwhile."""
+
+    application_seconds_per_save: float
+    judges_seconds_per_save: float
+    share_of_others: float
+
+
 @dataclass
 class Log:
     """What happened: the seconds of every save, and the words of those that failed."""
@@ -55,6 +66,7 @@ class Log:
     saves: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    processor: Processor | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open_database(url) as database:
                 study_id = make_study(database, arguments.items, overlap=arguments.judges)
                 with serving(home, ["--database-url", url, *arguments.options]) as served:
-                    log = judge(served.url, study_id, arguments.judges, arguments.pause)
+                    log = judge(served.url, study_id, arguments.judges, arguments.pause, served.process.pid)
                 report = summarise(log, arguments, count(database, study_id))
     except TillerError as error:
         print(f"benchmarks.judging: {error}", file=sys.stderr)
@@ -103,8 +115,8 @@ def _item(study_id: str, number: int, chance: random.Random) -> StudyItem:
     return StudyItem(new_id(), study_id, comparison, _PLAIN, _GUIDED)
 
 
-def judge(url: str, study_id: str, n_judges: int, pause_seconds: float) -> Log:
-    """Let all judges answer everything, all beginning at once.
+def judge(url: str, study_id: str, n_judges: int, pause_seconds: float, process_id: int | None = None) -> Log:
+    """Let all judges answer everything, all beginning at once; ``process_id`` is the application's, to be watched.
 
     Raises:
         InputError: what is at ``url`` has no Judge page.
@@ -123,14 +135,32 @@ def judge(url: str, study_id: str, n_judges: int, pause_seconds: float) -> Log:
                 log.errors.append(str(error))
                 return
 
+    before = _busy_seconds(process_id)
     start = time.perf_counter()
     with ThreadPoolExecutor(n_judges) as threads:
         list(threads.map(work, range(n_judges)))
     log.seconds = time.perf_counter() - start
+    after = _busy_seconds(process_id)
     for judge in judges:
         log.saves += judge.saves
         judge.close()
+    if process_id is not None:
+        all_of_them, application, own = (late - early for early, late in zip(before, after, strict=True))
+        others = (all_of_them - application - own) / (log.seconds * (os.cpu_count() or 1))
+        log.processor = Processor(application / len(log.saves), own / len(log.saves), max(0.0, others))
     return log
+
+
+def _busy_seconds(process_id: int | None) -> tuple[float, float, float]:
+    """Seconds the cores have worked: for everybody, for the application, for this process."""
+    times = psutil.cpu_times()
+    everybody = sum(times[:7]) - times.idle - getattr(times, "iowait", 0.0)
+    return everybody, _seconds_of(process_id) if process_id is not None else 0.0, _seconds_of(os.getpid())
+
+
+def _seconds_of(process_id: int) -> float:
+    times = psutil.Process(process_id).cpu_times()
+    return float(times.user + times.system)
 
 
 def count(database: Database, study_id: str) -> tuple[int, int]:
@@ -138,6 +168,14 @@ def count(database: Database, study_id: str) -> tuple[int, int]:
     pairs = list(SqlResults(database).pairs(PairFilter(study_ids=(study_id,)), with_texts=False))
     each = Counter((pair.comparison_id, pair.annotator_id) for pair in pairs)
     return len(pairs), sum(each.values()) - len(each)
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the median, the 95th and 99th percentile (inclusive method) and the largest; nothing of too few."""
+    if len(seconds) < 2:
+        return {}
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(seconds)}
 
 
 def summarise(log: Log, arguments: argparse.Namespace, stored: tuple[int, int]) -> dict[str, Any]:
@@ -154,6 +192,7 @@ def summarise(log: Log, arguments: argparse.Namespace, stored: tuple[int, int]) 
         "seconds": log.seconds,
         "saves_per_second": len(log.saves) / log.seconds,
         "seconds_to_save": percentiles(log.saves),
+        "processor": vars(log.processor) if log.processor else None,
         "n_rows": n_rows,
         "n_duplicates": n_duplicates,
         "errors": dict(Counter(log.errors)),
@@ -169,8 +208,9 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"{sum(report['errors'].values())} errors, {report['saves_per_second']:.0f} saves a second")
     for words, n_times in report["errors"].items():
         print(f"{n_times} times: {words}")
-    row = report["seconds_to_save"]
-    print("seconds to save: " + ", ".join(f"{name} {row[name]:.3f}" for name in row if name != "n"))
+    print("seconds to save: " + ", ".join(f"{name} {value:.3f}" for name, value in report["seconds_to_save"].items()))
+    if report["processor"]:
+        print("processor: " + ", ".join(f"{name} {value:.4f}" for name, value in report["processor"].items()))
     print(json.dumps(report))
 
 
