@@ -139,7 +139,7 @@ class Engine:
             PromptError: the prompt and the answer do not fit into the context.
             BlendError: a dimension without a guide, or a negative weight without the plausibility mask.
             BusyError: too many requests are waiting.
-            CapacityError: memory has run out (also later).
+            CapacityError: memory has run out, or the engine is closed (both also later).
             LoadError: a model returns NaN or fails (also later).
         """
         yield from self._answers(request, stop, owner, lambda: self._lineups.current)
@@ -178,6 +178,8 @@ class Engine:
             time.sleep(max(0.0, job.looked_at + REPORT_SECONDS - time.perf_counter()))
             letters = job.letters(HEARTBEAT_SECONDS)
             job.looked_at = time.perf_counter()
+            if self._is_closing and not letters:
+                raise CapacityError("The engine has been closed.", hint="Start Tiller again.")
             return letters
         letters: list[Letter] = []
         while not letters:

@@ -215,4 +215,6 @@ def test_an_engine_that_is_closed_computes_nothing_any_more(tiny_engine: Engines
     next(steps)
     engine.close()
     assert engine._thread is None
-    steps.close()
+    for abandoned in (steps, engine.compare(ask(blends=(Blend(),)))):
+        with pytest.raises(CapacityError, match="closed"):
+            list(abandoned)
