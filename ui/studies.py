@@ -79,6 +79,18 @@ def close_study(studies: StudyRepository, name: str, actor: str = "system") -> S
     return studies.set_state(study_named(studies, name).id, StudyState.CLOSED, actor)
 
 
+def reopen_study(studies: StudyRepository, name: str, actor: str = "system") -> Study:
+    """Let a study that was closed be judged again.
+
+    Raises:
+        InputError: there is no such study, or its answers are not all there.
+    """
+    found = study_named(studies, name)
+    if found.state is StudyState.GENERATING:  # the storage would open it: that is how writing its answers ends
+        raise InputError(f"The answers of the study {name!r} are not all there.", hint="Have them written first.")
+    return studies.set_state(found.id, StudyState.OPEN, actor)
+
+
 def n_comparisons(settings: StudySettings) -> int:
     """How many comparisons a study has, gold items and repetitions left out."""
     return len(settings.prompts) * max(1, len(settings.pairs_of_blends()))

@@ -134,8 +134,6 @@ TOO_MANY_TOKENS = "sampling.max_new_tokens is {given}; at most {limit} are allow
 TOO_MANY_TOKENS_HINT = "Ask for fewer, or start Tiller with a higher --max-new-tokens-limit."
 LONG_PROMPT = "prompts[{number}] has {given} characters; at most {limit} are allowed here."
 LONG_PROMPT_HINT = "Shorten it, or start Tiller with a higher --max-prompt-chars."
-NOT_WRITTEN = "The answers of “{name}” are not all there."
-NOT_WRITTEN_HINT = "Have them written first."
 
 
 def duration(seconds: float) -> str:

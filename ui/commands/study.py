@@ -1,4 +1,4 @@
-"""``study``: make a study from a TOML file, have its answers written, list the studies, close one."""
+"""``study``: make a study from a TOML file and the other way round, have its answers written, list, close, reopen."""
 
 import argparse
 import math
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_UPDATES = 0.2  # of progress in a terminal
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the family's parsers."""
-    study = commands.add_parser("study", help="make, generate, list and close studies", allow_abbrev=False)
+    study = commands.add_parser("study", help="make, generate, list, close and reopen studies", allow_abbrev=False)
     actions = study.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a study from a TOML file (docs/studies.md)", allow_abbrev=False)
     create.add_argument("file", type=Path)
@@ -41,7 +41,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     close = actions.add_parser("close", help="end a study: nobody is given anything more", allow_abbrev=False)
     close.add_argument("name")
     close.set_defaults(run=_close)
-    for parser in (create, generate, listing, close):
+    reopen = actions.add_parser("reopen", help="let a closed study be judged again", allow_abbrev=False)
+    reopen.add_argument("name")
+    reopen.set_defaults(run=_reopen)
+    toml = actions.add_parser("toml", help="print the TOML file that makes a study again", allow_abbrev=False)
+    toml.add_argument("name")
+    toml.set_defaults(run=_toml)
+    for parser in (create, generate, listing, close, reopen, toml):
         add_settings(parser, *([MODELS] if parser is generate else []))
 
 
@@ -133,3 +139,23 @@ def _close(arguments: argparse.Namespace) -> Iterator[str]:
     with opened(arguments) as database:
         study = close_study(SqlStudies(database), arguments.name, ACTOR)
     yield f"Study {shown(study.name)} is closed."
+
+
+def _reopen(arguments: argparse.Namespace) -> Iterator[str]:
+    from storage.sql_studies import SqlStudies
+    from ui.studies import reopen_study
+
+    with opened(arguments) as database:
+        study = reopen_study(SqlStudies(database), arguments.name, ACTOR)
+    yield f"Study {shown(study.name)} is open."
+
+
+def _toml(arguments: argparse.Namespace) -> Iterator[str]:
+    from storage.sql_studies import SqlStudies
+    from ui.studies import study_named
+    from ui.study_documents import stored_plan, toml_of
+
+    with opened(arguments) as database:
+        studies = SqlStudies(database)
+        plan = stored_plan(studies, studies.study(study_named(studies, arguments.name).id))
+    yield toml_of(plan).rstrip("\n")

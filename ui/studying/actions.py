@@ -13,7 +13,7 @@ from ui import wording_studies as wording
 from ui.prompt_files import ReadPrompt
 from ui.runs import SteerEngine
 from ui.settings import Settings
-from ui.studies import create_study, n_comparisons
+from ui.studies import close_study, create_study, n_comparisons, reopen_study
 from ui.study_documents import stored_plan, toml_of
 from ui.study_files import StudyPlan
 from ui.studying.changes import Changes, FileKind, changes_before, write_changes
@@ -181,10 +181,8 @@ class StudyingActions:
         elif deed is Deed.STOP:
             self._writer.stop(study_id)
         else:
-            state = StudyState.CLOSED if deed is Deed.CLOSE else StudyState.OPEN
-            if deed is Deed.REOPEN and study.state is StudyState.GENERATING:  # its answers are not all there
-                raise InputError(wording.NOT_WRITTEN.format(name=study.name), hint=wording.NOT_WRITTEN_HINT)
-            study = self._studies.set_state(study_id, state, ACTOR)
+            change = close_study if deed is Deed.CLOSE else reopen_study
+            study = change(self._studies, study.name, ACTOR)
         return study
 
     def toml(self, study_id: str) -> tuple[str, str]:
