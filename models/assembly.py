@@ -15,6 +15,7 @@ from models.cpu import choose_threads
 from models.engine import Engine
 from models.ensemble import ModelEnsemble
 from models.fused import FusedForward, can_fuse
+from models.limits import Limits
 from models.lineups import Beside, Loaded
 from models.loading import context_length, is_split, shared_vocabulary, told_as_load_error
 from models.members import Group, Members
@@ -24,7 +25,6 @@ from models.parts import GuideParts, Parts, load_parts
 from models.presets import Preset
 from models.recording import CudaGraphs, run_eagerly
 from models.refit import refitted
-from models.scheduler import Limits
 from steering.errors import LoadError
 
 logger = logging.getLogger(__name__)

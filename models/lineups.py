@@ -21,12 +21,13 @@ from models.answers import BaseInfo, ComparisonRequest, GuideInfo
 from models.detokenizing import Detokenizer
 from models.ensemble import ModelEnsemble
 from models.jobs import Job
+from models.limits import Limits
 from models.memory import free_bytes
 from models.parts import Parts
 from models.prompting import prompt_token_ids
 from models.refit import copied_bytes
 from models.runs import Run
-from models.scheduler import Limits, Scheduler
+from models.scheduler import Scheduler
 from steering.controls import slot_for
 from steering.errors import CapacityError, PromptError
 from steering.types import Blend, SamplingSettings

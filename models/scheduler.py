@@ -8,7 +8,6 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -17,33 +16,13 @@ import torch
 from models.batch import BatchLostError, ModelBatch, bytes_for
 from models.ensemble import ModelEnsemble
 from models.jobs import Ended, Job, Over, Scored, Written
+from models.limits import Limits
 from models.memory import is_out_of_memory, with_room
 from models.waitlist import Waitlist
 from steering.decoder import Decoder, SlotStep
 from steering.errors import CapacityError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an engine takes on at once.
-
-    Args:
-        max_slots: answers being decoded together.
-        max_waiting: requests that wait; more are refused.
-        max_waiting_tokens: the same in tokens, prompts and longest possible answers together.
-        time_limit_seconds: a request's answers end as they are when its turn came that long ago.
-        chunk_tokens: how much of a prompt is read between two steps of the others.
-        cache_bytes: how much memory keys and values of the answers being decoded may take.
-    """
-
-    max_slots: int
-    max_waiting: int
-    max_waiting_tokens: int
-    time_limit_seconds: float
-    chunk_tokens: int
-    cache_bytes: int
 
 
 class Scheduler:

@@ -383,6 +383,15 @@ def test_the_judged_study_is_what_the_other_tests_take_it_for(judged: Path) -> N
     "command",
     [
         *("", "study", "study create", "study generate", "study list", "study close"),
+        *(
+            "guides",
+            "guides list",
+            "guides import",
+            "guides publish",
+            "guides roll-back",
+            "guides compare",
+            "guides push",
+        ),
         *("results", "export", "import", "backup", "restore", "forget", "delete-annotator"),
     ],
 )
