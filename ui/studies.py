@@ -128,8 +128,8 @@ def generate_answers(
 
     Raises:
         NotFoundError: there is no such study.
-        InputError: a prompt is too long, a blend names a dimension without a guide, or other models than the loaded
-            ones have written what is there already.
+        InputError: a prompt is too long, a blend names a dimension without a guide, other models than the loaded ones
+            have written what is there already, or guides were published meanwhile.
         CapacityError: memory or the time for an answer ran out.
         StorageError: the database cannot be read or written.
     """
@@ -151,7 +151,9 @@ def generate_answers(
             for report in reports:
                 last = report
                 yield progress
-        studies.add_items(study_id, _items(study, number, request, last, models), actor)
+        items = _items(study, number, request, last, models)
+        _check_same_models(number, items[0], models)
+        studies.add_items(study_id, items, actor)
         left = (clock() - began) / n_made * (len(missing) - n_made)
         progress = GeneratingProgress(progress.n_done + n_pairs, n_all, left)
         yield progress
@@ -207,6 +209,16 @@ def _item_ids(studies: StudyRepository, study: Study, models: Models) -> set[str
                 )
         found += [item.id for item in page]
     return set(found)
+
+
+def _check_same_models(number: int, item: StudyItem, models: Models) -> None:
+    """Refuse an answer of guides that took the place of those the others are of: its blend would be another one."""
+    others = models.made_by_others(item.comparison.left)
+    if others:
+        raise InputError(
+            f"The guides changed while the study was written; prompt {number + 1} was answered with {others}.",
+            hint=f"Roll back to the guides it was begun with ({models.named}) and go on, or make a new study.",
+        )
 
 
 def _items(study: Study, number: int, request: ComparisonRequest, last: Progress, models: Models) -> list[StudyItem]:

@@ -205,6 +205,26 @@ def test_blends_drawn_from_a_narrow_range_stay_in_it(ends: tuple[float, float]) 
     assert all(ends[0] <= weights.get("helpfulness", 0.0) <= ends[1] for weights in drawn)
 
 
+def test_guides_that_are_published_meanwhile_end_the_writing_before_they_are_mixed_with_the_old_ones(
+    studies: SqlStudies,
+) -> None:
+    engine, study = an_engine(), create_study(studies, a_plan())
+    old = engine.guides
+    with closing(generate_answers(engine, studies, study.id)) as reports:
+        while next(reports).n_done < 6:
+            pass
+        engine.guides = (replace(old[0], id="guide-a2", sha256="c" * 64), old[1])
+        with pytest.raises(InputError, match=r"prompt 3 was answered with .*guide-a2.*guide-a, "):
+            list(reports)
+    assert len(all_items(studies, study.id)) == 6
+    engine.guides = old
+    list(generate_answers(engine, studies, study.id))
+    assert {guide.sha256 for item in all_items(studies, study.id) for guide in item.comparison.left.guides} == {
+        guide.sha256 for guide in old
+    }
+    assert studies.study(study.id).state is StudyState.OPEN
+
+
 def test_gold_items_are_asked_with_the_answers_a_person_wrote(studies: SqlStudies, database: Database) -> None:
     study = create_study(studies, replace(a_plan(gold_share=1.0), gold=(GOLD,)))
     list(generate_answers(an_engine(), studies, study.id))
