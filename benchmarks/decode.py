@@ -24,7 +24,7 @@ from benchmarks.report import print_report, ratios, summary
 from benchmarks.shapes import SHAPES
 from benchmarks.sources import Models, preset_models, shape_models
 from models.options import StepPath
-from models.presets import PRESET_NAMES, load_preset
+from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
 from steering.errors import InputError, TillerError
 from steering.types import Message, Role
 
@@ -79,6 +79,9 @@ def measure(cases: Cases, n_rounds: int, n_warm_ups: int) -> dict[str, Any]:
 
 
 def _models(arguments: argparse.Namespace) -> Models:
+    if arguments.folder is not None:
+        preset = _folders(arguments.folder, arguments.guide)
+        return preset_models(preset, arguments.device, arguments.dtype)
     if arguments.shape is None:
         preset = load_preset(None if arguments.config else arguments.preset, arguments.config)
         return preset_models(preset, arguments.device, arguments.dtype)
@@ -88,12 +91,20 @@ def _models(arguments: argparse.Namespace) -> Models:
     return shape_models(arguments.shape, shape, arguments.device, arguments.dtype)
 
 
+def _folders(base: Path, guides: Sequence[Path]) -> Preset:
+    sources = [Source(str(folder.resolve())) for folder in (base, *guides)]
+    specs = [GuideSpec(source, dimension=f"guide {number}") for number, source in enumerate(sources[1:], start=1)]
+    return Preset(base.name, sources[0], tuple(specs))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", choices=PRESET_NAMES, default="demo", help="built-in models (default: demo)")
     source.add_argument("--config", type=Path, help="TOML file naming a base model and its guides, folders or Hub ids")
+    source.add_argument("--folder", type=Path, help="a base model in a local folder; its guides by --guide")
     source.add_argument("--shape", choices=SHAPES, help="random weights of this shape with four LoRA guides")
+    parser.add_argument("--guide", type=Path, action="append", default=[], help="folder of a guide; may be repeated")
     parser.add_argument("--layers", type=_count(1), help="fewer layers than the shape has, to try it")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")

@@ -1,6 +1,7 @@
 """The decoding benchmark's command line, with a model of two layers."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from benchmarks import decode
 from benchmarks.shapes import SHAPES
 from tests.benchmarks.conftest import TINY
 
+DEMO = Path(__file__).parents[2] / "models" / "demo"
 ARGUMENTS = ["--device", "cpu", "--dtype", "float32", "--rounds", "2", "--warm-ups", "1", "--tokens", "6"]
 
 
@@ -59,6 +61,14 @@ def test_the_floor_is_that_of_the_base_without_its_guides(measured: Any) -> None
     assert report["model"]["base_bytes"] == 4 * (inner + head)
     assert report["floor_ms"] == pytest.approx(1000 * 4 * (inner + head) / report["copy_bytes_per_second"])
     assert list(report["cases"]) == ["unguided, no guides loaded", "unguided alone"]
+
+
+def test_models_in_local_folders_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--folder", str(DEMO / "base"), "--guide", str(DEMO / "guides" / "helpfulness")]
+    assert decode.main([*folders, "--only", "side", *ARGUMENTS]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(report["cases"]) == ["guided alone", "side by side, 1 guide"]
+    assert report["model"]["base"] == "base"
 
 
 def test_every_prompt_is_new_to_the_engine(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
