@@ -173,6 +173,7 @@ class Engine:
 
     def _letters(self, job: Job) -> list[Letter]:
         """What has come for a job since the last time; at least one letter unless nothing happens for a while."""
+        letters: list[Letter] = []
         if self._in_background:
             self._wake()
             time.sleep(max(0.0, job.looked_at + REPORT_SECONDS - time.perf_counter()))
@@ -181,7 +182,6 @@ class Engine:
             if self._is_closing and not letters:
                 raise CapacityError("The engine has been closed.", hint="Start Tiller again.")
             return letters
-        letters: list[Letter] = []
         while not letters:
             self._lineups.turn()
             letters = job.letters(None)

@@ -235,8 +235,9 @@ class Lineups:
         """Give up what has not been done, and let nobody wait for it; no more turns are taken."""
         with self._changed:
             self._is_closed = True
-            for errand in self._errands:
-                errand.done.cancel()
+            while self._errands:
+                self._errands.popleft().done.cancel()
+            self._changed.notify_all()
 
     def _enter(self, lineup: Lineup) -> None:
         """Let a lineup take turns; all of them share what the engine may take on."""
