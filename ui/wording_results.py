@@ -10,7 +10,7 @@ TAGLINE = "What the judgements of a study say, each figure with its interval."
 
 STUDY, ALL_STUDIES = "Study", "All studies"
 STUDY_LINE = "{name} · {given} of {wanted} answers given"
-STEER_LINE = "The Steer page, in no study · {count} judgements"
+STEER_LINE = "Steer page · {count} judgements, not blind"
 SINCE, UNTIL = "From (UTC)", "To, included (UTC)"
 DAY_FORM = "YYYY-MM-DD"
 GROUP, ALL_GROUPS, NO_GROUP = "Annotators of", "all groups", "(no group)"

@@ -85,15 +85,20 @@ def test_axe_sees_a_button_without_a_name_and_pale_text(page: Page, empty: Site)
     assert {told.split(":")[0] for told in complaints(page)} == {"button-name", "color-contrast"}
 
 
-def test_no_page_has_anything_serious_as_it_opens_on_an_empty_database(page: Page, empty: Site) -> None:
+def test_no_page_has_anything_serious_as_it_opens_on_an_empty_database_or_a_used_one(
+    page: Page, empty: Site, judged: Site
+) -> None:
     assert {"/", "/judge", "/results"} <= set(empty.paths)
+    tested_below = {"/", "/judge", "/results"}
+    addresses = [empty.url + path for path in empty.paths]
+    addresses += [judged.url + path for path in judged.paths if path not in tested_below]
     found = {}
-    for path in empty.paths:
-        page.goto(empty.url + path)
+    for address in addresses:
+        page.goto(address)
         page.locator("#title h1").wait_for()
         page.wait_for_timeout(LOADING_MS)
-        found[path] = complaints(page)
-    assert found == {path: [] for path in empty.paths}
+        found[address] = complaints(page)
+    assert found == {address: [] for address in addresses}
 
 
 def test_steer_has_nothing_serious_with_everything_unfolded_after_a_judgement(page: Page, empty: Site) -> None:

@@ -126,7 +126,7 @@ def test_steers_judgements_and_slight_preferences_can_be_asked_for(page: Page, s
     page.get_by_label(wording.BY_STRENGTH).check()
     expect(counts).to_contain_text(wording.BY_STRENGTH_NOTE)
     page.locator("#results-study input").click()
-    page.get_by_role("option", name="The Steer page").click()
+    page.get_by_role("option", name="Steer page").click()
     expect(counts).to_contain_text("1 judgements of 1 comparisons")
     expect(counts).to_contain_text("not blind")
     expect(page.get_by_label(wording.BY_STRENGTH)).to_have_count(0)
