@@ -10,7 +10,7 @@ TAGLINE = "Two answers to one prompt: say which is better. Which is whose is hid
 
 STUDY = "Study"
 STUDY_LINE = "{name} · {given} of {wanted} answers given"
-NO_STUDIES = "No study is open. Whoever runs Tiller makes and opens one on the command line; reload this page then."
+NO_STUDIES = "No study is open. Whoever runs Tiller makes one on the page Studies; reload this page then."
 NAME = "Your name"
 NAME_INFO = "Any name. Under the same name you go on where you stopped, also on another machine."
 OR_LOG_IN = "Log in with Hugging Face, or choose a name."
