@@ -127,7 +127,8 @@ def _base(settings: TrainSettings) -> Base:
 def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Split, Lesson]:
     limits = (context_length(trainee.inner), settings.choice)
     encoder = Encoder(trainee.tokenizer, trainee.eos_token_id, base.chat_template, *limits)
-    read, earlier = (read_rows(paths, settings.dimension) for paths in (settings.data, settings.replay))
+    judged_as = settings.judged_as or settings.dimension
+    read, earlier = (read_rows(paths, judged_as) for paths in (settings.data, settings.replay))
     pairs_only = settings.loss.kind is not LossKind.UNPAIRED
     split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only)
     examples = encoder.examples([*split.train, *split.replayed])

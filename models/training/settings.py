@@ -113,6 +113,7 @@ class TrainSettings:
         base_id: what cards call the base; None: its preset's name for it, the Hub id or the folder's name.
         parent: folder of the guide that is trained further.
         replay: the parent's earlier data, mixed in against forgetting.
+        judged_as: rows of which dimension are used; None: the guide's own.
         version: of the guide; 0: the parent's and one more.
         licence: of the guide.
 
@@ -127,6 +128,7 @@ class TrainSettings:
     base_id: str | None = None
     parent: Path | None = None
     replay: tuple[Path, ...] = ()
+    judged_as: str | None = None
     version: int = 0
     licence: str | None = None
     chat_template: str | None = None

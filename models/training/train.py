@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--data", required=True, nargs="+", type=Path, metavar="DATA", help="files or export folders of preferences")
     add("--dimension", required=True, help="what the guide shall prefer; rows that name another are left out")
+    add("--judged-as", help="use rows of this dimension, such as overall (default: the guide's)")
     add("--out", required=True, type=Path, help="folder of this run, new")
     add("--resume", action="store_true", help="go on with the run in OUT, to the result it would have had")
     add("--parent", type=Path, help="folder of a guide to train further")
