@@ -36,7 +36,7 @@ STEER_NOTE = (
     "are not blind, and how often the left was chosen says nothing of a bias."
 )
 LEFT_OUT = "{count} judgements of annotators below the asked reliability are left out."
-NO_STUDIES = "There is no study yet. Whoever runs Tiller makes one on the command line; its judgements appear here."
+NO_STUDIES = "There is no study yet. Whoever runs Tiller makes one on the page Studies; its judgements appear here."
 NO_JUDGEMENTS = "Nobody has judged anything that these filters let through."
 INTERVALS = "Intervals are at the level of 95 %."
 TABLE, CSV = "Data table", "CSV"
