@@ -17,11 +17,13 @@ from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
+from tests.ui.browser.test_accessibility import complaints
 from tests.ui.pages import free_port
-from tests.ui.test_commands_generating import an_engine
+from tests.ui.test_commands_generating import a_plan, an_engine
 from ui.page import open_page
 from ui.runs import SteerEngine
 from ui.settings import Settings
+from ui.studies import create_study
 from ui.study_files import study_plan
 
 PHONE = {"width": 390, "height": 844}
@@ -203,3 +205,26 @@ def test_the_page_fits_a_phone(page: Page, tmp_path: Path) -> None:
         page.locator("#study-make").click()
         page.get_by_role("link", name="Judge").first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(LAPTOP, "light"), (PHONE, "dark")])
+def test_axe_finds_nothing_serious_with_everything_unfolded(page: Page, tmp_path: Path, size: Any, scheme: Any) -> None:
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=scheme)
+    with serving(tmp_path, an_engine()) as site:
+        create_study(site.studies, a_plan())  # is listed as stopped
+        open_studies(page, site)
+        name_field(page).fill("Pilot")
+        choose(page, "prompts.jsonl", '"One?"\n7\n')
+        page.locator("#study-file-note table").wait_for()
+        page.locator("#study-make").click()
+        page.get_by_role("link", name="Judge: Pilot").wait_for()
+        page.locator("#study-compared").get_by_text("Blends drawn").click()
+        page.locator("#study-check").click()
+        page.locator("#studies-told table").wait_for()
+        for title in page.locator("#studies-new .block button.label-wrap, #studies-changes button.label-wrap").all():
+            title.click()
+        page.locator("#changes-show").click()
+        page.locator("#changes-table table").wait_for()
+        page.get_by_role("button", name="Go on writing: pilot").wait_for()
+        assert complaints(page) == []
