@@ -67,6 +67,7 @@ def timed(actions: ResultsActions) -> tuple[float, Findings]:
     """Seconds of all the page does when it opens."""
     start = time.perf_counter()
     study = actions.studies()[0].id
+    actions.n_on_steer()
     actions.groups(study)
     findings = actions.find(query_of(study, (None, None), None, 0))
     for part in (*OF_A_DIMENSION, *OF_ANNOTATORS):
