@@ -36,12 +36,12 @@ def answer_item(session: Session, answers: Sequence[Answer], now: datetime) -> t
                 f"The study does not ask about {answer.dimension!r}.",
                 hint=f"It asks about: {', '.join(sorted(dimensions))}.",
             )
-    stored = record(session, [_judgement_input(answer, comparison_id) for answer in answers], now)
-    if given.answered_at is None and dimensions <= _held_dimensions(session, comparison_id, annotator_id):
+    recorded = record(session, [_judgement_input(answer, comparison_id) for answer in answers], now)
+    if given.answered_at is None and dimensions <= recorded.dimensions:
         changed = {"of_item": item_id, "of_annotator": annotator_id, "answered_at": now}
         session.connection().execute(_answering(), changed)
         _count_answer(session, item_id, 1)
-    return stored
+    return recorded.judgements
 
 
 def undo_item(session: Session, item_id: str, annotator_id: str, now: datetime) -> AssignmentRow:
@@ -123,21 +123,6 @@ def _answering() -> Update:
 def _is_theirs() -> ColumnElement[bool]:
     of_item = _ASSIGNMENTS.c.item_id == bindparam("of_item")
     return of_item & (_ASSIGNMENTS.c.annotator_id == bindparam("of_annotator"))
-
-
-def _held_dimensions(session: Session, comparison_id: str, annotator_id: str) -> set[str]:
-    about = {"of_comparison": comparison_id, "of_annotator": annotator_id}
-    return set(session.connection().execute(_holding(), about).scalars())
-
-
-@cache
-def _holding() -> Select[Any]:
-    judgements = JudgementRow.__table__.c
-    return select(judgements.dimension).where(
-        judgements.comparison_id == bindparam("of_comparison"),
-        judgements.annotator_id == bindparam("of_annotator"),
-        judgements.superseded_at.is_(None),
-    )
 
 
 def _count_answer(session: Session, item_id: str, change: int) -> None:

@@ -7,7 +7,7 @@ from steering.errors import InputError
 from storage.next_item import Rules
 from storage.records import is_id
 from storage.records_studies import StudyState
-from storage.saving import not_found, require_annotator
+from storage.saving import not_found
 from storage.study_rows import rules_from
 from storage.study_tables import ConsentRow, StudyRow
 
@@ -38,13 +38,11 @@ def has_consented(session: Session, rules: Rules, study_id: str, annotator_id: s
 
 
 def require_judging(session: Session, row: StudyRow, annotator_id: str) -> None:
-    """Refuse an annotator who may not judge the study now.
+    """Refuse an annotator, who must be there, if they may not judge the study now.
 
     Raises:
-        NotFoundError: there is no such annotator.
         InputError: the study is not open, or its consent text was not accepted.
     """
-    require_annotator(session, annotator_id)
     if row.state != StudyState.OPEN.value:
         raise InputError(f"The study {row.name!r} is {row.state}, not open.", hint="Ask whoever runs it.")
     if not has_consented(session, rules_from(row), row.id, annotator_id):

@@ -35,7 +35,15 @@ def lock_comparison(session: Session, comparison_id: str) -> str:
     return kind
 
 
-def record(session: Session, judgements: Sequence[JudgementInput], now: datetime) -> tuple[Judgement, ...]:
+@dataclass(frozen=True)
+class Recorded:
+    """The rows that hold what clicks said, in their order, and all dimensions in which a judgement now holds."""
+
+    judgements: tuple[Judgement, ...]
+    dimensions: frozenset[str]
+
+
+def record(session: Session, judgements: Sequence[JudgementInput], now: datetime) -> Recorded:
     """Store what clicks of one annotator about one comparison say, see ``Repository.record_judgement``.
 
     The comparison must be locked. Few statements, however many questions a study asks: this is done at every save.
@@ -56,7 +64,7 @@ def record(session: Session, judgements: Sequence[JudgementInput], now: datetime
         ("recorded", "judgement", str(row["id"]), {"comparison": row["comparison_id"], "revision": row["revision"]})
         for row in revisions.made
     )
-    return tuple(judgement_from(JudgementRow(**row)) for row in stored)
+    return Recorded(tuple(judgement_from(JudgementRow(**row)) for row in stored), revisions.dimensions)
 
 
 class _Revisions:
@@ -80,6 +88,11 @@ class _Revisions:
 
     def _rows(self, query: Select[Any], parameters: dict[str, Any]) -> list[_Row]:
         return [dict(row) for row in self._connection.execute(query, parameters).mappings()]
+
+    @property
+    def dimensions(self) -> frozenset[str]:
+        """The dimensions in which a judgement holds."""
+        return frozenset(self._current)
 
     def holding(self, judgement: JudgementInput) -> _Row:
         """The row that holds what this click says: one that is there, or a new one."""

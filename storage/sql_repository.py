@@ -79,7 +79,7 @@ class SqlRepository:
                 raise InputError(
                     "This comparison belongs to a study.", hint="Judge it on the Judge page, where its sides are drawn."
                 )
-            (stored,) = record(session, [judgement], self._clock())
+            (stored,) = record(session, [judgement], self._clock()).judgements
             return stored
 
     def judgements_of(self, comparison_id: str, annotator_id: str) -> tuple[Judgement, ...]:

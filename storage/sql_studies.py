@@ -165,7 +165,9 @@ class SqlStudies:
     ) -> Assignment | None:
         """What this annotator is to judge now; see ``StudyRepository``."""
         with self._database.reading() as session:
-            require_judging(session, study_row(session, study_id), annotator_id)
+            study = study_row(session, study_id)
+            require_annotator(session, annotator_id)
+            require_judging(session, study, annotator_id)
             found = open_assignment(session, study_id, annotator_id)
             if found is not None:
                 return assignment_from(found)
@@ -194,6 +196,8 @@ class SqlStudies:
         with self._database.writing(told) as session:
             if answers:
                 answer_item(session, answers, self._clock())
+            else:
+                require_annotator(session, annotator_id)
             # Locked, as for ``next_assignment``, and after the item: always in this order.
             study = study_row(session, study_id, lock=True)
             try:
