@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -219,6 +220,19 @@ def test_results_say_what_the_annotators_like(tiller: Callable[..., str], home: 
     (won,) = [line.split() for line in text.split("== overall")[1].splitlines() if line.startswith("both ")][:1]
     assert won[:6] == ["both", "24", "0", "0", "0", "100%"]
     assert "Preferred blend" in text
+
+
+def test_slight_preferences_weigh_less_in_results_by_strength(tiller: Callable[..., str], home: Path) -> None:
+    with closing(sqlite3.connect(home / "tiller.db")) as connection, connection:
+        connection.execute("UPDATE judgements SET strength = 'slightly' WHERE choice IN ('left', 'right')")
+    plain, weighed = (json.loads(tiller("results", NAME, "--json", *how)) for how in ((), ("--by-strength",)))
+    best = [found["dimensions"][1]["ratings"]["blends"][0] for found in (plain, weighed)]
+    assert best[0]["blend"] == best[1]["blend"] == RANK[-1]
+    assert 0 < best[1]["rating"]["value"] < best[0]["rating"]["value"]
+    assert plain["dimensions"][1]["win_rates"] == weighed["dimensions"][1]["win_rates"]
+    assert f"({plain['counts']['n_ties']} ties, 0 clear wins, {plain['counts']['n_slight']} slight ones)" in tiller(
+        "results", NAME
+    )
 
 
 def test_results_of_nothing_say_what_is_missing(tiller: Callable[..., str]) -> None:
