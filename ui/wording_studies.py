@@ -101,9 +101,9 @@ PREVIEW = "Prompts as they were understood"
 PREVIEW_HEADERS = ("Line", "Prompt", "What becomes of it")
 USED, USED_TURNS = "used", "used; messages before it: {count}"
 MORE_ROWS = "The table has the first {shown} of {count} lines and the refused ones."
-MADE = "“{name}” is made. Its answers are being written; you may close this page."
+MADE = "“{name}” is made. Its answers are written in the background; you may close this page."
 DONE = {
-    "write": "The answers of “{name}” are being written.",
+    "write": "The answers of “{name}” are written in the background.",
     "stop": "“{name}” is stopped; what is written is kept.",
     "close": "“{name}” is closed: nobody is given anything more.",
     "reopen": "“{name}” is open again.",

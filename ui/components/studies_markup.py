@@ -30,7 +30,10 @@ def listing(studies: Sequence[Listed], is_private: bool) -> str:
 
 
 def now_writing(written: Written, names: Mapping[str, str]) -> str:
-    """What is being written, how far it is, and the time left; empty for nothing."""
+    """What is being written, how far it is, and the time left; empty for nothing.
+
+    It is drawn every second, so it is no status, which would be read out each time.
+    """
     if written.study_id is None or written.progress is None:
         return ""
     name, progress = names.get(written.study_id, ""), written.progress
@@ -38,7 +41,7 @@ def now_writing(written: Written, names: Mapping[str, str]) -> str:
     if progress.seconds_left is not None:
         told += wording.LEFT.format(time=wording.duration(progress.seconds_left))
     bar = _bar(progress.n_done, progress.n_all, name)
-    return f'<div class="studies-now">{bar}{status(told)}</div>'
+    return f'<div class="studies-now">{bar}{note(told)}</div>'
 
 
 def checked(found: Checked, read: Sequence[ReadPrompt]) -> str:
