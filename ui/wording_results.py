@@ -10,7 +10,7 @@ TAGLINE = "What the judgements of a study say, each figure with its interval."
 
 STUDY, ALL_STUDIES = "Study", "All studies"
 STUDY_LINE = "{name} · {given} of {wanted} answers given"
-STEER_LINE = "Steer page · {count} judgements, not blind"
+STEER_LINE = "Steer page · judgements: {count}, not blind"
 SINCE, UNTIL = "From (UTC)", "To, included (UTC)"
 DAY_FORM = "YYYY-MM-DD"
 GROUP, ALL_GROUPS, NO_GROUP = "Annotators of", "all groups", "(no group)"
@@ -26,8 +26,9 @@ DIMENSION = "Dimension"
 TOGETHER = "All dimensions together"
 
 COUNTS = (
-    "{judgements} judgements of {comparisons} comparisons by {annotators} annotators. {gold} on gold items, {repeats} "
-    "on repeated ones; of the others {decided} decide ({ties} of them ties), {bad} say both bad, {skips} were skipped."
+    "Judgements: {judgements}, of comparisons: {comparisons}, by annotators: {annotators}. On gold items: {gold}, on "
+    "repeated ones: {repeats}. Of the others {decided} decide ({ties} of them ties), {bad} say both bad, {skips} were "
+    "skipped."
 )
 STRENGTHS = "Of the wins {clear} were said to be clear and {slight} to be slight."
 BY_STRENGTH_NOTE = "A slight win counts as three quarters of one in ratings and in what people want."
@@ -35,7 +36,7 @@ STEER_NOTE = (
     "On the Steer page everybody sees which answer is guided, and the unguided one is on the left: these judgements "
     "are not blind, and how often the left was chosen says nothing of a bias."
 )
-LEFT_OUT = "{count} judgements of annotators below the asked reliability are left out."
+LEFT_OUT = "Judgements of annotators below the asked reliability, which are left out: {count}."
 NO_STUDIES = "There is no study yet. Whoever runs Tiller makes one on the page Studies; its judgements appear here."
 NO_JUDGEMENTS = "Nobody has judged anything that these filters let through."
 INTERVALS = "Intervals are at the level of 95 %."

@@ -127,7 +127,7 @@ def test_steers_judgements_and_slight_preferences_can_be_asked_for(page: Page, s
     expect(counts).to_contain_text(wording.BY_STRENGTH_NOTE)
     page.locator("#results-study input").click()
     page.get_by_role("option", name="Steer page").click()
-    expect(counts).to_contain_text("1 judgements of 1 comparisons")
+    expect(counts).to_contain_text("Judgements: 1, of comparisons: 1, by annotators: 1.")
     expect(counts).to_contain_text("not blind")
     expect(page.get_by_label(wording.BY_STRENGTH)).to_have_count(0)
 
