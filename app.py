@@ -67,9 +67,12 @@ def serve(settings: Settings) -> None:
         from ui.page import launch_page
 
         options, placement = engine_options(settings), {"device": settings.device, "dtype": settings.dtype}
-        engine = load_published(preset, settings.home, **placement, options=options).engine
-        answering = engine if spaces is None else on_zero_gpu(spaces, engine, settings.time_limit)
-        launch_page(answering, SqlRepository(database), settings, SqlStudies(database), SqlResults(database))
+        versions = load_published(preset, settings.home, **placement, options=options)
+        stores = SqlRepository(database), settings, SqlStudies(database), SqlResults(database)
+        if spaces is None:
+            launch_page(versions.engine, *stores, versions)
+        else:  # whose workers each have guides of their own, which nothing here can replace
+            launch_page(on_zero_gpu(spaces, versions.engine, settings.time_limit), *stores)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Navbar
 from starlette.routing import BaseRoute
 
+from models.versions.publishing import GuideVersions
 from steering.errors import SettingsError
 from storage.doubtful_items import DoubtfulItems
 from storage.repository import Repository
@@ -20,6 +21,8 @@ from ui.components import markup
 from ui.components.steer import build_steer, model_line
 from ui.components.view import SteerView
 from ui.events import connect, most_runs
+from ui.guides.actions import GuidesActions
+from ui.guides.events import add_guides_page
 from ui.handlers import SteerHandlers
 from ui.judge.actions import JudgeActions
 from ui.judge.events import add_judge_page
@@ -56,9 +59,10 @@ def build_page(
     settings: Settings,
     studies: StudyRepository | None = None,
     results: ResultsRepository | None = None,
+    versions: GuideVersions | None = None,
 ) -> gr.Blocks:
     """Lay the pages out and bind their events; see ``build_site``."""
-    return build_site(engine, repository, settings, studies, results).blocks
+    return build_site(engine, repository, settings, studies, results, versions).blocks
 
 
 def build_site(
@@ -67,10 +71,12 @@ def build_site(
     settings: Settings,
     studies: StudyRepository | None = None,
     results: ResultsRepository | None = None,
+    versions: GuideVersions | None = None,
 ) -> Site:
     """Lay the pages out and bind their events.
 
     Without ``studies`` there is no Judge page, and without ``results`` and those neither a Results nor a Studies page.
+    Without ``versions``, the versions of the engine's guides, besides, there is no Guides page.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
@@ -97,6 +103,9 @@ def build_site(
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
             add_studies_page(blocks, StudyingActions(engine, studies, results, settings, is_private=is_private))
+            if versions is not None:
+                guides = GuidesActions(versions, studies, results, settings, is_private=is_private)
+                add_guides_page(blocks, guides)
     return Site(blocks, routes)
 
 
@@ -117,13 +126,14 @@ def open_page(
     settings: Settings,
     studies: StudyRepository | None = None,
     results: ResultsRepository | None = None,
+    versions: GuideVersions | None = None,
 ) -> gr.Blocks:
     """Serve the page and return at once; ``close()`` of what is returned ends it.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    site = build_site(engine, repository, settings, studies, results)
+    site = build_site(engine, repository, settings, studies, results, versions)
     blocks = site.blocks
     n_runs = most_runs(settings)
     blocks.queue(max_size=n_runs)
@@ -164,13 +174,14 @@ def launch_page(
     settings: Settings,
     studies: StudyRepository | None = None,
     results: ResultsRepository | None = None,
+    versions: GuideVersions | None = None,
 ) -> None:
     """Serve the page until interrupted.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = open_page(engine, repository, settings, studies, results)
+    blocks = open_page(engine, repository, settings, studies, results, versions)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
         while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C

@@ -38,7 +38,7 @@ def build_theme() -> gr.themes.Base:
 
 def style_sheet() -> str:
     """The pages' CSS."""
-    names = ("page.css", "judge.css", "results.css", "studies.css")
+    names = ("page.css", "judge.css", "results.css", "studies.css", "guides.css")
     return "".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 

@@ -127,7 +127,7 @@ def preference_plane(found: Preference) -> go.Figure:
     )
     figure.update_xaxes(title=plain(x_name, 60))
     figure.update_yaxes(title=plain(y_name, 60))
-    return _framed(figure, PLANE_PIXELS)
+    return framed(figure, PLANE_PIXELS)
 
 
 def preference_line(found: Preference) -> go.Figure:
@@ -151,7 +151,7 @@ def preference_line(found: Preference) -> go.Figure:
     figure.update_xaxes(title=plain(name, 60), range=[x[0], x[-1]])
     figure.update_yaxes(title=wording.GAIN_AXIS)
     figure.update_layout(showlegend=False)
-    return _framed(figure, PLANE_PIXELS - 120)
+    return framed(figure, PLANE_PIXELS - 120)
 
 
 def _reach(found: Estimate) -> dict[str, object]:
@@ -183,10 +183,11 @@ def _rows(figure: go.Figure, rows: Sequence[str], axis: str, is_share: bool) -> 
     figure.update_xaxes(title="<br>".join(textwrap.wrap(axis, TITLE_CHARS)), zeroline=False)
     if is_share:
         figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    _framed(figure, FRAME_PIXELS + ROW_PIXELS * max(2, len(rows)))
+    framed(figure, FRAME_PIXELS + ROW_PIXELS * max(2, len(rows)))
 
 
-def _framed(figure: go.Figure, pixels: int) -> go.Figure:
+def framed(figure: go.Figure, pixels: int) -> go.Figure:
+    """Give a figure the looks of all figures, and its height; returns it."""
     figure.update_xaxes(gridcolor=GRID, linecolor=GRID, automargin=True)
     figure.update_yaxes(gridcolor=GRID, linecolor=GRID, automargin=True)
     figure.update_layout(

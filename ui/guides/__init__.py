@@ -1,0 +1,1 @@
+"""The Guides page: versions of guides are published, rolled back and compared, and retrained from judgements."""

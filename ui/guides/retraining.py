@@ -1,0 +1,223 @@
+"""Retraining in the background: one at a time, in processes that go on when the page, or the server, is gone."""
+
+import logging
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from models.guides import check_hash, read_card
+from models.loading import fetch
+from models.presets import load_preset
+from models.training.run_folder import SETTINGS
+from models.versions.publishing import GuideVersions
+from steering.errors import BusyError, InputError, TillerError
+from storage.study_repository import ResultsRepository
+from ui import wording
+from ui import wording_guides as words
+from ui.guides import processes
+from ui.guides.asking import Ask, pace_of
+from ui.guides.runs import CAN_GO_ON, UNDER_WAY, RetrainFolder, Stage, folders, make_folder
+from ui.guides.usable import usable
+from ui.guides.verdict import verdict_of
+from ui.settings import Settings
+
+POLL_SECONDS = 0.5
+N_CALIBRATION_PROMPTS = 16
+
+logger = logging.getLogger(__name__)
+
+
+class Retrainer:
+    """Begins retrainings, makes versions of what they bring forth, and compares these. Safe in threads.
+
+    What is under way when this is made, because a server before it began it, is taken up.
+
+    Args:
+        versions: the versions of the guides that answer.
+        results: where the judgements are.
+        settings: where the files are, and which base model.
+    """
+
+    def __init__(self, versions: GuideVersions, results: ResultsRepository, settings: Settings) -> None:
+        self._versions, self._results, self._settings = versions, results, settings
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._compared: set[str] = set()  # tried here, so that what fails is not tried for ever
+        newest = self.newest()
+        if newest is not None and (newest.stage() in UNDER_WAY or _waits_for_publishing(newest)):
+            self._watch(newest)
+
+    def newest(self) -> RetrainFolder | None:
+        """The newest retraining."""
+        return next(iter(folders(self._settings.home)), None)
+
+    def all(self) -> list[RetrainFolder]:
+        """Every retraining, the newest first."""
+        return folders(self._settings.home)
+
+    def start(self, ask: Ask) -> RetrainFolder:
+        """Write the data and begin to train.
+
+        Raises:
+            BusyError: another retraining is under way.
+            InputError: there is nothing to train or to test on, or nothing to train further.
+            StorageError: the database cannot be read, or the data not be written.
+            LoadError: the base model cannot be had.
+        """
+        with self._lock:
+            self._check_free()
+            active = self._versions.active(ask.dimension)
+            parent = active.folder if active is not None and ask.further else None
+            if ask.further and (parent is None or not (parent / "adapter_config.json").is_file()):
+                raise InputError(words.NO_PARENT.format(dimension=ask.dimension), hint=words.NO_PARENT_HINT)
+            folder = make_folder(self._settings.home, ask, None if active is None else active.number)
+            try:
+                found = usable(self._results, ask, folder.data)
+                arguments = self._arguments(folder, ask, found.report.n_train)
+                if parent is not None and active is not None:
+                    arguments += ["--parent", str(parent), *self._replay(ask.dimension, active.number)]
+                (folder.path / "arguments.txt").write_text("\0".join(arguments), encoding="utf-8")
+                self._process = processes.begin(arguments, folder.record, folder.log)
+            except BaseException:
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+            self._watch(folder)
+            return folder
+
+    def go_on(self) -> RetrainFolder:
+        """Go on with the newest retraining, which was cancelled or killed.
+
+        Raises:
+            InputError: there is none that can go on.
+        """
+        with self._lock:
+            newest = self.newest()
+            if newest is None or newest.stage() not in CAN_GO_ON:
+                raise InputError(words.NOTHING_TO_GO_ON, hint=words.NOTHING_TO_GO_ON_HINT)
+            arguments = (newest.path / "arguments.txt").read_text(encoding="utf-8").split("\0")
+            # killed before it had begun, it begins now
+            resume = ["--resume"] if (newest.run / SETTINGS).exists() else []
+            self._process = processes.begin([*arguments, *resume], newest.record, newest.log)
+            self._watch(newest)
+            return newest
+
+    def cancel(self) -> None:
+        """Have the training under way end as soon as its step is done; it can go on later."""
+        newest = self.newest()
+        if newest is not None and newest.stage() is Stage.TRAINING:
+            processes.cancel(newest.record)
+
+    def _check_free(self) -> None:
+        newest = self.newest()
+        if newest is not None and newest.stage() in UNDER_WAY:
+            raise BusyError(words.BUSY, hint=words.BUSY_HINT)
+
+    def _arguments(self, folder: RetrainFolder, ask: Ask, n_train: int) -> list[str]:
+        preset = load_preset(self._settings.preset, self._settings.config)
+        batch, epochs = pace_of(n_train)
+        template = folder.path / "chat_template.jinja"
+        if preset.chat_template is not None:
+            template.write_text(preset.chat_template, encoding="utf-8")
+        options = {
+            "--base": fetch(preset.base),
+            "--base-id": preset.base.label,
+            "--data": folder.data,
+            "--dimension": ask.dimension,
+            "--out": folder.run,
+            "--min-reliability": ask.min_reliability,
+            "--max-per-annotator": ask.max_per_annotator,
+            "--max-per-prompt": ask.max_per_prompt,
+            "--held-out-share": ask.held_out_share,
+            "--batch-size": batch,
+            "--epochs": epochs,
+            "--n-prompts": N_CALIBRATION_PROMPTS,
+        }
+        given = [text for name, value in options.items() for text in (name, str(value))]
+        more = ["--chat-template", str(template)] if preset.chat_template is not None else []
+        return ["-m", "models.training.train", *given, *more]
+
+    def _replay(self, dimension: str, version: int) -> Sequence[str]:
+        """The judgements that a version was trained on, where that was done here."""
+        for folder in self.all():
+            if folder.version == version and folder.ask.dimension == dimension and folder.data.is_dir():
+                return ["--replay", str(folder.data)]
+        return []
+
+    def _watch(self, folder: RetrainFolder) -> None:
+        self._thread = threading.Thread(target=self._work, args=(folder,), name="retraining", daemon=True)
+        self._thread.start()
+
+    def _work(self, folder: RetrainFolder) -> None:
+        try:
+            while folder.stage() in UNDER_WAY and self._take_further(folder):
+                time.sleep(POLL_SECONDS)
+            if _waits_for_publishing(folder):
+                self._publish_if_better(folder)
+        except TillerError as error:
+            logger.warning("the retraining in %s ended: %s", folder.path.name, error)
+            folder.note(failure=str(error))
+        except Exception:
+            logger.exception("the retraining in %s ended", folder.path.name)
+            with suppress(OSError):
+                folder.note(failure=f"{wording.UNEXPECTED} {wording.UNEXPECTED_HINT}")
+        finally:
+            self._reap()
+
+    def _take_further(self, folder: RetrainFolder) -> bool:
+        """Do what comes next; False where nothing is left to do."""
+        self._reap()
+        if processes.is_alive(folder.record) or folder.stage() is not Stage.COMPARING:
+            return True
+        if folder.version is None:
+            folder.note(version=self._add(folder))
+        if folder.path.name in self._compared:
+            folder.note(failure=words.NOT_COMPARED)
+            return False
+        if not folder.assessed:
+            self._compared.add(folder.path.name)
+            self._process = processes.begin(self._assessing(folder), folder.record, folder.log)
+        return True
+
+    def _add(self, folder: RetrainFolder) -> int:
+        """Make a version of the guide, unless that was done when something ended this."""
+        dimension, sha256 = folder.ask.dimension, check_hash(folder.guide)
+        made_at = read_card(folder.guide).created_at
+        for version in self._versions.versions(dimension):
+            if version.card.hash == sha256 and version.card.created_at == made_at:
+                return version.number
+        return self._versions.add(str(folder.guide), dimension).number
+
+    def _publish_if_better(self, folder: RetrainFolder) -> None:
+        dimension, number = folder.ask.dimension, folder.version
+        assert number is not None
+        card = self._versions.registry.version(dimension, number).card
+        may = verdict_of(folder.assessed, card).may_publish
+        if may:
+            self._versions.publish(dimension, number)
+        folder.note(published_by_itself=may)
+
+    def _assessing(self, folder: RetrainFolder) -> list[str]:
+        settings = self._settings
+        base = ["--config", str(settings.config)] if settings.config else ["--preset", str(settings.preset)]
+        old = [] if folder.old is None else ["--old", str(folder.old)]
+        files = ["--data", folder.data, "--guide", folder.guide, "--out", folder.assessment, "--home", settings.home]
+        which = ["--dimension", folder.ask.dimension, "--new", str(folder.version), *old]
+        return ["-m", "ui.guides.assess", *base, *which, *map(str, files)]
+
+    def _reap(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+
+
+def _waits_for_publishing(folder: RetrainFolder) -> bool:
+    """Whether it is to be published by itself where it is better, and that was not looked at yet."""
+    return (
+        folder.stage() is Stage.DONE
+        and folder.published_by_itself is None
+        and folder.ask.publish
+        and not folder.failure
+    )
