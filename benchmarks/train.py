@@ -14,6 +14,7 @@ import argparse
 import json
 import lzma
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -91,15 +92,16 @@ def _whole(arguments: argparse.Namespace, data: Path, folder: Path) -> dict[str,
     out = folder / "run"
     program = [sys.executable, "-m", "models.training.train", "--base", arguments.base, "--data", str(data)]
     program += ["--dimension", arguments.dimension, "--out", str(out), "--batch-size", str(arguments.batch_size)]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise TillerError(f"The run failed: {done.stderr[-2000:]}", hint="Run it by hand.")
     events = {event["event"]: event for event in read_progress(out)}
     kept = ("accuracy", "low", "high", "unit")
     return {
         "seconds": seconds,
+        "processor_seconds": after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime,
         "n_pairs_read": events["data"]["n_read"],
         "n_train": events["data"]["n_train"],
         "training_seconds": events["step"]["seconds"],
@@ -120,7 +122,8 @@ def print_report(found: dict[str, Any]) -> None:
         print(f"{name}: {ratio:.2f}")
     if "whole" in found:
         whole = found["whole"]
-        print(f"whole run: {whole['n_pairs_read']} pairs in {whole['seconds']:.0f} s, accuracy ", end="")
+        print(f"whole run: {whole['n_pairs_read']} pairs in {whole['seconds']:.0f} s ", end="")
+        print(f"({whole['processor_seconds']:.0f} s of processor time), accuracy ", end="")
         print(f"{whole['accuracy_before']:.3f} before and {whole['accuracy']:.3f} after")
     print(json.dumps(found))
 

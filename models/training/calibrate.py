@@ -38,11 +38,16 @@ class Calibration:
 Measure = Callable[[float], Point]
 
 
-def calibrate(engine: Engine, prompts: Sequence[Sequence[Message]], settings: CalibrationSettings) -> Calibration:
+def calibrate(
+    engine: Engine,
+    prompts: Sequence[Sequence[Message]],
+    settings: CalibrationSettings,
+    check: Callable[[], None] = lambda: None,
+) -> Calibration:
     """Find the unit of the engine's only guide, whose own unit must be 1.
 
     Every exponent is measured on the same prompts with the same seeds at temperature 1, nothing cut off, so the curve
-    is smooth enough to be bisected.
+    is smooth enough to be bisected. ``check`` is called before every measurement and may raise to end it.
 
     Raises:
         TillerError: the engine cannot answer.
@@ -54,6 +59,7 @@ def calibrate(engine: Engine, prompts: Sequence[Sequence[Message]], settings: Ca
     ]
 
     def measure(exponent: float) -> Point:
+        check()
         blend = Blend({guide.dimension: exponent})
 
         def answer(index: int) -> Answer:

@@ -196,7 +196,7 @@ def _calibrate(
     stop.check()
     engine = load_engine(preset)
     try:
-        calibration = calibrate(engine, chosen, settings.calibration)
+        calibration = calibrate(engine, chosen, settings.calibration, stop.check)
     finally:
         engine.close()
     return calibration.unit, {**asdict(calibration), "n_prompts": len(chosen), **asdict(settings.calibration)}

@@ -7,6 +7,7 @@ progress.jsonl from the start and guide/ when all is done; --resume goes on afte
 
 import argparse
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from models.training.data import DataSettings
 from models.training.loss import LossKind, LossSettings
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stop.is_set = True
 
     signal.signal(signal.SIGTERM, set_stop)
+    _leave_cores()
     command = shlex.join(["python", "-m", "models.training.train", *given])
     run = RunFolder(arguments.out)
     ended = {"event": "failed", "message": "The program failed.", "hint": "Its error output says where."}
@@ -64,6 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ended and arguments.out.is_dir():
             run.say(**ended)
     return code
+
+
+def _leave_cores() -> None:
+    """Compute with half of the cores unless OMP_NUM_THREADS says otherwise: the application answers on the others.
+
+    Threads wait for each other at every operation, so beside another busy process two on two cores were ten times
+    slower than one (docs/log.md). Sets torch's global number; this process does nothing else.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // 2))
 
 
 def _parser() -> argparse.ArgumentParser:
