@@ -56,7 +56,7 @@ def make_world(folder: Path, seed: int) -> World:
     """Make a base with random letters' probabilities and values, and save it in ``folder``."""
     tokenizer = _make_tokenizer()
     tokenizer.save_pretrained(folder)
-    ids = [tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
+    ids = [tokenizer.get_vocab()[letter] for letter in LETTERS]
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
