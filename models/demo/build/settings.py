@@ -35,9 +35,9 @@ class Size:
     context_length: int = 1024
     muon_rate: float = 4e-3
     adam_rate: float = 3e-3
-    choice: DataSettings = field(default_factory=partial(DataSettings, max_prompt_tokens=160, max_response_tokens=224))
+    choice: DataSettings = field(default_factory=partial(DataSettings, max_prompt_tokens=160, max_response_tokens=160))
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    optimiser: OptimiserSettings = field(default_factory=partial(OptimiserSettings, epochs=2))
+    optimiser: OptimiserSettings = field(default_factory=partial(OptimiserSettings, epochs=1.5, eval_share=0.5))
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
 
