@@ -16,13 +16,18 @@ from ui.settings import Settings
 
 
 def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any) -> gr.Blocks:
-    """Make the page inside an event loop; without one Gradio makes loops of its own and never closes them.
+    """Make the page of a scripted engine that keeps nothing on disk, as :func:`in_a_loop` does."""
+    return in_a_loop(lambda: make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options)))
+
+
+def in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:
+    """Make a page inside an event loop; without one Gradio makes loops of its own and never closes them.
 
     The loop is another thread's: this one may have the browser tests' still running.
     """
 
     async def making() -> gr.Blocks:
-        return make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options))
+        return make()
 
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(lambda: asyncio.run(making())).result()

@@ -15,7 +15,7 @@ from storage.sql_studies import SqlStudies
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.judge.serving import QUESTIONS, a_study
-from tests.ui.pages import free_port
+from tests.ui.pages import free_port, in_a_loop
 from tests.ui.results.simulated import a_judged_study
 from ui import wording, wording_judge, wording_results
 from ui.page import open_page
@@ -35,7 +35,8 @@ class Site:
         settings = Settings(home=home, port=free_port())
         database = stack.enter_context(open_database(settings.database_url))
         self.repository, self.studies = SqlRepository(database), SqlStudies(database)
-        blocks = open_page(ScriptedEngine(), self.repository, settings, self.studies, SqlResults(database))
+        stores = self.repository, settings, self.studies, SqlResults(database)
+        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), *stores))
         stack.callback(blocks.close, verbose=False)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.paths = [f"/{path}" for path, *_ in blocks.pages]

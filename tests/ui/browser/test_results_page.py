@@ -21,7 +21,7 @@ from tests.storage.judged import plane
 from tests.storage.study_examples import an_open_study, answers_to
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.fakes import ScriptedEngine
-from tests.ui.pages import free_port
+from tests.ui.pages import free_port, in_a_loop
 from tests.ui.results.simulated import a_judged_study
 from ui import wording_results as wording
 from ui.page import open_page
@@ -38,7 +38,8 @@ def site(tmp_path: Path) -> Iterator[tuple[str, SqlRepository, SqlStudies]]:
     settings = Settings(home=tmp_path, port=free_port())
     with open_database(settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
-        blocks = open_page(ScriptedEngine(), repository, settings, studies, SqlResults(database))
+        stores = repository, settings, studies, SqlResults(database)
+        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), *stores))
         yield f"http://127.0.0.1:{settings.port}", repository, studies
         blocks.close(verbose=False)
 

@@ -1,13 +1,9 @@
 """A served Judge page over a SQLite file, and studies to judge on it."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import gradio as gr
 
 from steering.types import Blend, Message, Role
 from storage.database import Database, open_database
@@ -19,7 +15,7 @@ from storage.sql_studies import SqlStudies
 from storage.study_repository import StudyRepository
 from tests.storage.examples import a_comparison, a_generation
 from tests.ui.fakes import ScriptedEngine
-from tests.ui.pages import free_port
+from tests.ui.pages import free_port, in_a_loop
 from ui.page import open_page
 from ui.settings import Settings
 
@@ -51,21 +47,11 @@ def judging(home: Path, database_url: str = "", **options: object) -> Iterator[S
     settings = Settings(**({"home": home, "port": free_port()} | options))  # type: ignore[arg-type]
     with open_database(database_url or settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
-        blocks = _in_a_loop(lambda: open_page(ScriptedEngine(), repository, settings, studies))
+        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), repository, settings, studies))
         try:
             yield Served(f"http://127.0.0.1:{settings.port}/judge", database, repository, studies)
         finally:
             blocks.close(verbose=False)
-
-
-def _in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:
-    """Make the page where an event loop runs; without one Gradio makes loops of its own and never closes them."""
-
-    async def making() -> gr.Blocks:
-        return make()
-
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(lambda: asyncio.run(making())).result()
 
 
 def an_item(study_id: str, number: int, plain: str, pulled: str) -> StudyItem:

@@ -18,7 +18,7 @@ from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.ui.fakes import GUIDES
-from tests.ui.pages import free_port, made, wait_until
+from tests.ui.pages import free_port, in_a_loop, made, wait_until
 from tests.ui.studying.typed import typed
 from tests.ui.test_commands_generating import a_plan, an_engine
 from ui.components.study_form import build_form
@@ -67,7 +67,7 @@ def serving(home: Path, **options: Any) -> Iterator[Maker]:
     with open_database(settings.database_url) as database:
         studies = SqlStudies(database)
         results = SqlResults(database)
-        blocks = made(lambda *_: open_page(an_engine(), SqlRepository(database), settings, studies, results), home)
+        blocks = in_a_loop(lambda: open_page(an_engine(), SqlRepository(database), settings, studies, results))
         try:
             yield Maker(f"http://127.0.0.1:{settings.port}", studies)
         finally:
