@@ -2,7 +2,8 @@
 
 It takes no part in steering and in the training of guides. Trained on other pairs than they, it says whether a slider
 does what its name says. It is transformers' sequence classification with one output on the base model, trained as a
-whole with the Bradley-Terry loss. DATA is what `python -m models.training.train` takes; docs/training.md says more.
+whole with the Bradley-Terry loss. DATA is what `python -m models.training.train` takes; docs/embedded-model.md has an
+example.
 """
 
 import argparse

@@ -88,10 +88,12 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     }
     stop.check()
     aside = folder.path / "guide.new"
+    # where the model is sharded every process has to help to put it together
+    state = trainer.accelerator.get_state_dict(trainer.model)
     if folder.writes:
         shutil.rmtree(aside, ignore_errors=True)
-    trainee.save(aside, base.source.label)
-    del trainer, trainee, lesson
+        trainee.save(aside, base.source.label, state)
+    del state, trainer, trainee, lesson
     gc.collect()
     if folder.writes:
         _finish(settings, base, split, aside, found, folder, stop, command, began)

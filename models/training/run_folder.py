@@ -44,6 +44,8 @@ class RunFolder:
             SettingsError: the folder is there and ``resume`` is not asked for, the guide is finished, or the run in it
                 had other settings or data.
         """
+        if not self.writes:
+            return  # the first process looks; a reason to stop ends all of them
         if self.guide.exists():
             raise SettingsError(f"The guide in {self.guide} is finished.", hint="Give another --out.")
         file = self.path / SETTINGS
@@ -55,9 +57,8 @@ class RunFolder:
             self._check_same(json.loads(file.read_text(encoding="utf-8")), settings)
         elif self.path.exists() and any(self.path.iterdir()):
             raise SettingsError(f"{self.path} is not empty and no run.", hint="Give another --out.")
-        if self.writes:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(settings, indent=2) + "\n")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(settings, indent=2) + "\n")
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

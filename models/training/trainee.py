@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import Placement, load_model, load_tokenizer, told_as_load_error
@@ -37,16 +37,18 @@ class Trainee:
         """Whether only an adapter is trained."""
         return isinstance(self.model, PeftModel)
 
-    def save(self, folder: Path, base_id: str) -> None:
-        """Write the guide's files into ``folder``: an adapter, or the model with its tokenizer."""
+    def save(self, folder: Path, base_id: str, state: dict[str, Tensor]) -> None:
+        """Write the guide's files into ``folder``: an adapter, or the model with its tokenizer; ``state`` is whole."""
         if isinstance(self.model, PeftModel):
             # the path of this machine says nothing elsewhere
             self.model.peft_config["default"].base_model_name_or_path = base_id
             # looking for new embeddings would ask the Hub for the base
-            self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+            self.model.save_pretrained(
+                str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=state
+            )
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's form to fill in; the card says what there is
         else:
-            self.model.save_pretrained(folder, safe_serialization=True)
+            self.model.save_pretrained(folder, safe_serialization=True, state_dict=state)
             self.tokenizer.save_pretrained(folder)
 
 

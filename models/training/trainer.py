@@ -1,6 +1,7 @@
 """transformers' Trainer with the losses of guides, its own evaluation, and progress that others can follow."""
 
 import json
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from models.training.loss import (
 from models.training.run_folder import COMPLETE, RunFolder
 from models.training.settings import OptimiserSettings
 from models.training.trainee import Trainee
+from steering.errors import SettingsError
 
 _SHIFT = "reward_shift.json"
 _SORTED_TOGETHER = 16
@@ -224,15 +226,25 @@ class StopFlag:
 def make_trainer(
     trainee: Trainee, lesson: Lesson, optimiser: OptimiserSettings, folder: RunFolder, stop: StopFlag
 ) -> GuideTrainer:
-    """Return the trainer of a run, with what transformers and accelerate are told."""
-    micro = optimiser.micro_batch_size or optimiser.batch_size
+    """Return the trainer of a run, with what transformers and accelerate are told.
+
+    Raises:
+        SettingsError: the pairs of a step cannot be divided among the processes.
+    """
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = optimiser.micro_batch_size or max(1, optimiser.batch_size // n_processes)
+    if optimiser.batch_size % (micro * n_processes):
+        raise SettingsError(
+            f"batch_size {optimiser.batch_size} cannot be divided among {n_processes} processes, {micro} at a time.",
+            hint="Make it a multiple.",
+        )
     n_steps = -(-len(lesson.order) // optimiser.batch_size)
     eval_steps = max(1, round(optimiser.eval_share * n_steps))
     device = trainee.inner.device
     args = TrainingArguments(
         output_dir=str(folder.checkpoints),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=optimiser.batch_size // micro,
+        gradient_accumulation_steps=optimiser.batch_size // (micro * n_processes),
         num_train_epochs=1,  # the order of the lesson has all epochs in it
         learning_rate=optimiser.learning_rate,
         lr_scheduler_type="linear",
