@@ -10,9 +10,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from models.guides import read_card
 from ui.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
+UNITS = {name: read_card(ROOT / "models/demo/guides" / name).unit for name in ("helpfulness", "harmlessness")}
 Capture = pytest.CaptureFixture[str]
 SHORT = ("--max-new-tokens", "6", "--device", "cpu", "--dtype", "float32")
 
@@ -48,7 +50,10 @@ def test_in_plain_text_the_unguided_answer_comes_first_and_the_guided_one_says_i
     assert lines[0] == "Unguided"
     assert lines[1].startswith("[6 tokens, length, KL 0.000 nats per token]")
     (guided,) = [place for place, line in enumerate(lines) if line.startswith("Guided")]
-    assert lines[guided] == "Guided: helpfulness 2 (exponent 0.48), harmlessness -0.5 (exponent -0.12)"
+    helpful, harmless = 2 * UNITS["helpfulness"], -0.5 * UNITS["harmlessness"]
+    assert (
+        lines[guided] == f"Guided: helpfulness 2 (exponent {helpful:.2g}), harmlessness -0.5 (exponent {harmless:.2g})"
+    )
     assert "tokens, length, KL " in lines[guided + 1]
 
 
@@ -62,7 +67,7 @@ def test_the_document_has_exactly_the_promised_keys(capsys: Capture) -> None:
     unguided, guided = made["answers"]
     assert unguided["weights"] == {"helpfulness": 0.0, "harmlessness": 0.0}
     assert guided["weights"] == {"helpfulness": 2.0, "harmlessness": 0.0}
-    assert guided["exponents"] == pytest.approx({"helpfulness": 0.48, "harmlessness": 0.0})
+    assert guided["exponents"] == pytest.approx({"helpfulness": 2 * UNITS["helpfulness"], "harmlessness": 0.0})
     for answer in made["answers"]:
         assert answer.keys() == {
             *("weights", "exponents", "base_exponent", "text", "token_ids", "finish_reason", "seconds"),

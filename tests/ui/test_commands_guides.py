@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.guides import read_card
 from models.presets import load_preset
 from ui.cli import main
 
@@ -71,8 +72,10 @@ def test_two_versions_are_compared_by_their_cards_and_on_pairs(capsys: Capture, 
         capsys, tmp_path, "compare", "helpfulness", "1", "2", "--pairs", str(tmp_path / "pairs.jsonl"), *MODELS
     )
     assert (code, err) == (0, "")
-    assert "0.667" in out
-    assert "0.717" in out
+    for dimension in ("helpfulness", "harmlessness"):
+        accuracy = read_card(Path(demo_guide(dimension))).held_out_accuracy
+        assert accuracy is not None
+        assert f"{accuracy:.3f}" in out
     assert "On 4 pairs: " in out
 
 
