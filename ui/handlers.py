@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_space
+from starlette.requests import Request
 
 from steering.errors import TillerError
 from steering.types import Side
@@ -54,8 +56,14 @@ def own_session(request: gr.Request) -> str:
     Raises:
         InputError: the request comes from another site or belongs to no page.
     """
-    check_origin(dict(request.headers))
+    check_origin(dict(request.headers), is_proxied(request.request))
     return check_session_id(request.session_hash)
+
+
+def is_proxied(request: Request | None) -> bool:
+    """Whether a proxy known to the server passes requests on: a Space's, or that of ``--root-path``."""
+    # The application puts its root path into every request's scope; None is a request that came through no server.
+    return get_space() is not None or (request is not None and bool(request.scope.get("root_path")))
 
 
 class SteerHandlers:

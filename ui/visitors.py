@@ -30,25 +30,29 @@ def check_session_id(session_id: str | None) -> str:
     return session_id
 
 
-def check_origin(headers: Mapping[str, str]) -> None:
+def check_origin(headers: Mapping[str, str], is_proxied: bool = False) -> None:
     """Refuse a request another site's page made through the visitor's browser.
 
     Browsers name the asking page in ``Origin`` and Gradio answers any of them, so whoever changes something asks here
     first. A request without ``Origin`` does not come from a page at all and rides on nobody's login.
+    ``X-Forwarded-Host``, which any page can send, counts only with ``is_proxied``: then a proxy has written it.
 
     Raises:
         InputError: the origin is not the host that was asked.
     """
     given = {name.lower(): value for name, value in headers.items()}
     origin = given.get("origin")
-    if origin is None and given.get("sec-fetch-site") != "cross-site":
+    is_foreign = given.get("sec-fetch-site") == "cross-site"  # no page can send this one itself
+    if origin is None and not is_foreign:
         return
     hosts = {given.get("host", "").lower()}
-    hosts.update(host.strip().lower() for host in given.get("x-forwarded-host", "").split(","))
-    if origin is None or urlsplit(origin).netloc.lower() not in hosts - {""}:
+    if is_proxied:
+        hosts.update(host.strip().lower() for host in given.get("x-forwarded-host", "").split(","))
+    if is_foreign or origin is None or urlsplit(origin).netloc.lower() not in hosts - {""}:
         raise InputError(
             f"The request comes from the page {origin or 'of another site'}, not from this one.",
-            hint="Open Tiller at its own address; behind a proxy, pass Host or X-Forwarded-Host on.",
+            hint="Open Tiller at its own address; a proxy must pass Host on, or X-Forwarded-Host where --root-path is "
+            "set.",
         )
 
 

@@ -7,7 +7,6 @@ back to Gradio in the browser, so that its components know what they show.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from ui import wording_judge as wording
 from ui.components import judge_markup, markup
-from ui.handlers import words_for
+from ui.handlers import is_proxied, words_for
 from ui.judge import payload
 from ui.judge.actions import JudgeActions
 from ui.visitors import check_origin
@@ -39,16 +38,16 @@ def save_routes(actions: JudgeActions) -> list[BaseRoute]:
             return JSONResponse({"message": markup.message(wording.LOG_IN_AGAIN)}, 401)
         body = await _body(request)
         loop = asyncio.get_running_loop()
-        return JSONResponse(await loop.run_in_executor(threads, saved, actions, dict(request.headers), body))
+        return JSONResponse(await loop.run_in_executor(threads, saved, actions, request, body))
 
     return [Route(PATH, save, methods=["POST"])]
 
 
-def saved(actions: JudgeActions, headers: Mapping[str, str], body: bytes | None) -> dict[str, object]:
+def saved(actions: JudgeActions, request: Request, body: bytes | None) -> dict[str, object]:
     """Save what the page sent; what it is to show then, by component, or only why nothing was saved."""
     started = time.perf_counter()
     try:
-        check_origin(headers)
+        check_origin(request.headers, is_proxied(request))
         asked = payload.read_request(body)
         actions.check_token(asked.token)
         desk = actions.save(asked.study_id, asked.name, asked.sent)

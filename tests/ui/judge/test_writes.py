@@ -1,6 +1,7 @@
 """Nothing is written for another site's page, or for a page that was not given its token, or without logging in."""
 
 import http.client
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def test_only_the_page_that_was_given_the_token_can_save_and_only_from_its_own_s
     assert served.repository.count_judgements() == 0
     assert judge.send(answers)["message"] == ""
     assert served.repository.count_judgements() == 1
+
+
+@pytest.mark.parametrize(("root_path", "n_saved"), [("", 0), ("/tiller", 1)])
+def test_the_host_that_a_proxy_names_counts_only_where_the_server_was_told_of_a_proxy(
+    tmp_path: Path, root_path: str, n_saved: int
+) -> None:
+    """Any page could name itself as that host: Gradio allows foreign pages every header."""
+    with judging(tmp_path, root_path=root_path) as served:
+        judge = HttpJudge(served.base_url, "Ada", a_study(served.studies, 1))
+        answers = answers_to(judge.sit_down())
+        asked = {"token": judge.token, "study": judge.study_id, "name": judge.name, "sent": json.dumps(answers)}
+        connection = http.client.HTTPConnection(served.base_url.removeprefix("http://"), timeout=30)
+        passed_on = {"Origin": "https://tiller.example", "X-Forwarded-Host": "tiller.example"}
+        connection.request("POST", PATH, json.dumps(asked), passed_on)
+        told = connection.getresponse().read()
+        assert (b"not from this one" in told) is (n_saved == 0)
+        assert served.repository.count_judgements() == n_saved
+        connection.close()
+        judge.close()
 
 
 def test_what_no_page_of_ours_sends_is_told_and_stores_nothing(served: Served, judge: HttpJudge) -> None:
