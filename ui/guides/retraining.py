@@ -45,7 +45,7 @@ class Retrainer:
         self._versions, self._results, self._settings = versions, results, settings
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._compared: set[str] = set()  # tried here, so that what fails is not tried for ever
         newest = self.newest()
         if newest is not None and (newest.stage() in UNDER_WAY or _waits_for_publishing(newest)):
@@ -81,7 +81,7 @@ class Retrainer:
                 if parent is not None and active is not None:
                     arguments += ["--parent", str(parent), *self._replay(ask.dimension, active.number)]
                 (folder.path / "arguments.txt").write_text("\0".join(arguments), encoding="utf-8")
-                self._process = processes.begin(arguments, folder.record, folder.log)
+                self._processes.append(processes.begin(arguments, folder.record, folder.log))
             except BaseException:
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
@@ -101,7 +101,7 @@ class Retrainer:
             arguments = (newest.path / "arguments.txt").read_text(encoding="utf-8").split("\0")
             # killed before it had begun, it begins now
             resume = ["--resume"] if (newest.run / SETTINGS).exists() else []
-            self._process = processes.begin([*arguments, *resume], newest.record, newest.log)
+            self._processes.append(processes.begin([*arguments, *resume], newest.record, newest.log))
             self._watch(newest)
             return newest
 
@@ -165,6 +165,8 @@ class Retrainer:
             with suppress(OSError):
                 folder.note(failure=f"{wording.UNEXPECTED} {wording.UNEXPECTED_HINT}")
         finally:
+            for process in tuple(self._processes):
+                process.wait()  # it has done its work and is about to end
             self._reap()
 
     def _take_further(self, folder: RetrainFolder) -> bool:
@@ -179,7 +181,7 @@ class Retrainer:
             return False
         if not folder.assessed:
             self._compared.add(folder.path.name)
-            self._process = processes.begin(self._assessing(folder), folder.record, folder.log)
+            self._processes.append(processes.begin(self._assessing(folder), folder.record, folder.log))
         return True
 
     def _add(self, folder: RetrainFolder) -> int:
@@ -202,15 +204,16 @@ class Retrainer:
 
     def _assessing(self, folder: RetrainFolder) -> list[str]:
         settings = self._settings
-        base = ["--config", str(settings.config)] if settings.config else ["--preset", str(settings.preset)]
+        named = {"--config": settings.config, "--preset": settings.preset}
+        base = [text for name, value in named.items() if value is not None for text in (name, str(value))]
         old = [] if folder.old is None else ["--old", str(folder.old)]
         files = ["--data", folder.data, "--guide", folder.guide, "--out", folder.assessment, "--home", settings.home]
         which = ["--dimension", folder.ask.dimension, "--new", str(folder.version), *old]
         return ["-m", "ui.guides.assess", *base, *which, *map(str, files)]
 
     def _reap(self) -> None:
-        if self._process is not None and self._process.poll() is not None:
-            self._process = None
+        """Let go of processes that have ended; until then they would stay in the system's table."""
+        self._processes = [process for process in self._processes if process.poll() is None]
 
 
 def _waits_for_publishing(folder: RetrainFolder) -> bool:

@@ -1,0 +1,108 @@
+"""What the Guides page shows of versions and trainings; nothing a card or a person says becomes HTML."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.guides import GuideCard
+from models.presets import GuideSpec, Source
+from models.training.data import DataReport
+from models.training.run_folder import RunFolder
+from models.versions.registry import Version
+from ui.components import guides_markup, retrain_markup
+from ui.guides.actions import GuideView
+from ui.guides.asking import Ask
+from ui.guides.figures import accuracy_curve, loss_curve
+from ui.guides.runs import Stage, make_folder
+from ui.guides.usable import Usable, WithoutOne
+from ui.guides.verdict import Verdict
+
+HOSTILE = "<img src>${alert(1)}"
+STEPS = [{"event": "step", "step": n, "n_steps": 4, "loss": 1.0 / n, "seconds_left": 8.0 - 2 * n} for n in (1, 2, 3)]
+EVALUATED = {"event": "held_out", "step": 2, "n_steps": 4, "held_out_accuracy": 0.75, "held_out_loss": 0.5}
+
+
+def a_version(number: int, **card: Any) -> Version:
+    return Version("wit", number, GuideCard(**card), GuideSpec(Source("x/y")))
+
+
+def test_a_card_has_every_version_with_lineage_figures_and_state() -> None:
+    second = a_version(
+        2, parent_version=1, n_pairs=1200, held_out_accuracy=0.7, unit=0.3,
+        metrics={"low": 0.6, "high": 0.8}, created_at="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    html = guides_markup.cards([GuideView("wit", (second, a_version(1)), 2, 1, 2)], ["wit"])
+    cells = ["2", "active", "version 1", "1 200", "70.0% (60.0%–80.0%)", "0.30", "2026-01-02"]
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in html
+    assert "<td>1</td><td>kept</td><td>the base</td>" in html
+    assert "Version 2 answers" in html
+    assert "its slider appears" not in html
+    assert "its slider appears" in guides_markup.cards([GuideView("wit", (second,), 2, 1, 2)], ["kindness"])
+    assert "There is no guide yet" in guides_markup.cards([], [])
+
+
+def test_what_cards_and_people_say_never_becomes_html(tmp_path: Path) -> None:
+    hostile = Version(HOSTILE, 1, GuideCard(created_at=HOSTILE, hash=HOSTILE), GuideSpec(Source("x/y")))
+    folder = make_folder(tmp_path, Ask("wit", HOSTILE), old=None)
+    run = RunFolder(folder.run)
+    folder.run.mkdir()
+    run.say("failed", message=HOSTILE, hint=HOSTILE)
+    report = DataReport(n_train=3, n_held_out=1, quarantined=["a"])
+    without = tuple(WithoutOne(name, 1, 1, 0, None, None) for name in "ab")
+    found = Usable(report, Counter({HOSTILE: 2}), 0.1, 0.9, 25, without)
+    shown = [
+        guides_markup.cards([GuideView(HOSTILE, (hostile,), 1, None, 1)], []),
+        guides_markup.compared(hostile, hostile),
+        guides_markup.advice(hostile, Verdict(is_better=False, worse=(HOSTILE,)), 1, is_active=False),
+        retrain_markup.run(folder, Stage.FAILED, folder.progress()),
+        retrain_markup.usable(found, {"a": HOSTILE, "b": HOSTILE}),
+    ]
+    for html in shown:
+        assert "&lt;img" in html
+        assert "<img" not in html
+        assert "${" not in html
+
+
+@pytest.mark.parametrize(
+    ("events", "told", "share"),
+    [
+        ([], "models and data are read", "0.000"),
+        ([*STEPS], "step 3 of 4, about 2 s left", "0.750"),
+        ([*STEPS, {"event": "stage", "stage": "calibrating"}], "the unit is measured", "1.000"),
+    ],
+)
+def test_a_training_under_way_has_a_bar_and_the_time_left(
+    tmp_path: Path, events: list[dict[str, Any]], told: str, share: str
+) -> None:
+    html = retrain_markup.run(make_folder(tmp_path, Ask("wit", "wit"), old=None), Stage.TRAINING, events)
+    assert told in html
+    assert f'<progress value="{share}"' in html
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_active", "told", "is_caution"),
+    [
+        (Verdict(is_better=True, worse=()), False, "is better than version 1", False),
+        (Verdict(is_better=False, worse=()), False, "is not shown to be better", True),
+        (Verdict(is_better=True, worse=("care",)), False, "it lowers the reward of Care by more than 0.10", True),
+        (Verdict(is_better=False, worse=(), is_known=False), False, "was not compared", True),
+        (Verdict(is_better=False, worse=()), True, "is the one that answers", False),
+    ],
+)
+def test_publishing_comes_with_a_caution_unless_the_version_is_better(
+    verdict: Verdict, is_active: bool, told: str, is_caution: bool
+) -> None:
+    html = guides_markup.advice(a_version(2), verdict, 1, is_active=is_active)
+    assert told in html
+    assert ('role="alert"' in html) is is_caution
+
+
+def test_the_curves_have_every_step_once_also_after_a_training_that_went_on() -> None:
+    again = [*STEPS, {"event": "resumed"}, *STEPS[1:], EVALUATED]
+    trained, held_out = loss_curve(again).data
+    assert list(trained.x) == [1, 2, 3]
+    assert (list(held_out.x), list(held_out.y)) == ([2], [0.5])
+    (curve,) = accuracy_curve([{"event": "before", "accuracy": 0.5}, *again]).data
+    assert (list(curve.x), list(curve.y)) == ([0, 2], [0.5, 0.75])
