@@ -5,7 +5,7 @@
   const PACE_TIMES = 21; // as many as the server's pace is made of
   const draftName = (item) => `tiller-judge-draft-${item}`;
   let drawn = null; // the article shown
-  let draft = null; // { item, key, answers: [{ choice, strength, reason }] }
+  let draft = null; // { item, key, answers: [{ choice, strength, reason }], tried: the answers last sent under the key }
   let sent = null; // the item whose save is under way
   let busy = 0; // when the server was asked, 0 when it is not being asked
   let saves = []; // when this session's saves came back, in seconds
@@ -83,6 +83,10 @@
 
   function send() {
     if (isBusy() || !isComplete()) return;
+    // A key names one set of answers: where the reply to others was lost, the server may have stored them under it.
+    const answers = JSON.stringify(draft.answers);
+    if (draft.tried !== undefined && draft.tried !== answers) draft.key = newKey();
+    draft.tried = answers;
     busy = Date.now();
     sent = draft.item;
     document.querySelector("#judge-send")?.click();
@@ -150,7 +154,9 @@
 
   async function save(token, study, name) {
     const times = [...saves, performance.now() / 1000];
-    const body = JSON.stringify({ token, study, name, sent: JSON.stringify(draft ?? {}), pace: pace(times) });
+    const { item, key, answers } = draft ?? {};
+    const said = JSON.stringify({ item, key, answers });
+    const body = JSON.stringify({ token, study, name, sent: said, pace: pace(times) });
     const headers = { "Content-Type": "application/json" };
     const path = `${location.pathname.replace(/\/$/, "")}/save`;
     try {

@@ -1,5 +1,6 @@
 """Judging in a real browser: by keyboard alone, blind on the wire, and over every way of stopping in between."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, Request, Response, Route, expect
 from sqlalchemy import event
 
 from storage.records import Strength
@@ -307,6 +308,43 @@ def test_a_server_that_does_not_answer_is_told_and_the_choice_is_saved_once_it_d
         expect(here.page.get_by_role("alert")).to_have_count(0)
         assert [prompt for prompt, _ in judged(served)][1:] == [waiting]
         expect(here.page.locator("#judge-progress")).to_contain_text("2 done, 1 left · 2 in this session")
+
+
+def test_where_the_reply_to_a_save_is_lost_a_changed_answer_takes_the_place_of_the_first_and_the_same_one_is_one(
+    served: Served, judge: Callable[..., Judge]
+) -> None:
+    """The changed answer was once sent under the first one's key: the page went on, and the first one stayed."""
+    a_study(served.studies, 2)
+    here = judge(served.url)
+    keys: list[str] = []
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/judge/save"):
+            keys.append(json.loads(request.post_data_json["sent"])["key"])
+
+    here.page.on("request", note)
+    here.sit_down()
+    for first, second in (("4", "3"), ("4", "Enter")):
+        here.page.route("**/judge/save", lose, times=1)
+        here.page.keyboard.press(first)
+        expect(here.page.get_by_role("alert")).to_contain_text(wording.UNREACHABLE)
+        assert judged(served)[-1][1] == "both_bad"  # stored, though the page does not know
+        here.press(second)
+    assert [outcome for _, outcome in judged(served)] == ["tie", "both_bad"]
+    histories = [
+        [
+            made.choice.value
+            for made in served.repository.history_of(pair.comparison_id, pair.dimension, pair.annotator_id)
+        ]
+        for pair in SqlResults(served.database).pairs(PairFilter())
+    ]
+    assert histories == [["both_bad", "tie"], ["both_bad"]]
+    assert len(set(keys[:2])) == 2
+    assert len(set(keys[2:])) == 1
 
 
 TROUBLES: dict[str, Callable[[object], str]] = {
