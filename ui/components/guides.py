@@ -26,6 +26,7 @@ class VersionsView:
     publish: gr.Button
     roll_back: gr.Button
     compare: gr.Button
+    look_again: gr.Button
     told: gr.HTML
     found: gr.HTML
 
@@ -117,9 +118,10 @@ def _build_versions(is_private: bool) -> VersionsView:
         publish = gr.Button(wording.PUBLISH, variant="primary", elem_id="guides-publish", min_width=110)
         roll_back = gr.Button(wording.ROLL_BACK, elem_id="guides-roll-back", min_width=150)
         compare = gr.Button(wording.COMPARE, elem_id="guides-compare", min_width=110)
+        look_again = gr.Button(wording.LOOK_AGAIN, elem_id="guides-look-again", min_width=110)
     told = gr.HTML(elem_id="guides-told")
     found = gr.HTML(elem_id="guides-found")
-    return VersionsView(notes, cards, version, other, publish, roll_back, compare, told, found)
+    return VersionsView(notes, cards, version, other, publish, roll_back, compare, look_again, told, found)
 
 
 def _build_try(is_private: bool) -> TryView:

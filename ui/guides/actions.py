@@ -144,6 +144,14 @@ class GuidesActions:
         """
         return self._versions.roll_back(self.version(key).dimension)
 
+    def refresh(self) -> tuple[Version, ...]:
+        """Answer with what another process has published or rolled back; returns what was taken in.
+
+        Raises:
+            LoadError: an active version cannot be used; the guide that answered goes on.
+        """
+        return self._versions.refresh()
+
     def assessed(self, version: Version) -> tuple[dict[str, Any], Verdict]:
         """How a version compares with the one it was to replace, and what that says; empty where there is none."""
         for folder in self.retrainer.all():

@@ -44,6 +44,7 @@ def connect(page: GuidesPage, handlers: GuidesHandlers, blocks: gr.Blocks) -> No
     view.version.input(handlers.picked, [page.token, view.version], told, **AT_ONCE)
     view.publish.click(handlers.publish, [page.token, view.version], [*listed, *told], **AT_ONCE_SHOWN)
     view.roll_back.click(handlers.roll_back, [page.token, view.version], [*listed, *told], **AT_ONCE_SHOWN)
+    view.look_again.click(handlers.look_again, page.token, [*listed, *told], **AT_ONCE_SHOWN)
     view.compare.click(handlers.compare, [page.token, view.version, view.other], told, **AT_ONCE_SHOWN)
     asked = [page.token, *inputs.values()]
     page.check.click(handlers.check, asked, page.told, **AT_ONCE_SHOWN)

@@ -91,6 +91,14 @@ class GuidesHandlers:
         return self._versions(key) | {self.page.versions.told: told}
 
     @told_at("versions")
+    def look_again(self, request: gr.Request, token: str) -> Updates:
+        """What was published elsewhere is to be taken in."""
+        self._private(request, token)
+        names = ", ".join(version.name for version in self.actions.refresh())
+        told = wording.TAKEN_IN.format(names=names) if names else wording.NOTHING_NEW
+        return self._versions() | {self.page.versions.told: markup.status(told)}
+
+    @told_at("versions")
     def compare(self, request: gr.Request, token: str, key: str, other: str) -> Updates:
         """Two versions are to be compared."""
         self._private(request, token)

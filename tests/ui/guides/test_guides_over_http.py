@@ -106,6 +106,17 @@ def test_only_the_page_that_was_given_the_token_publishes_and_only_from_its_own_
         assert [activation.why for activation in visitor.versions.history()] == ["published", "rolled back"]
 
 
+def test_what_was_published_on_the_command_line_is_taken_in(tmp_path: Path) -> None:
+    with serving(tmp_path) as visitor:
+        visitor.open()
+        assert "Nothing else was published" in visitor.call("look_again", visitor.token)
+        visitor.versions.registry.activate("wit", 1)  # as `guides publish` does
+        assert "not known to the server" in visitor.call("look_again", "0" * 64)
+        assert visitor.versions.answering("wit") is None  # the preset's has no number
+        assert "answering now: wit version 1" in visitor.call("look_again", visitor.token)
+        assert visitor.versions.answering("wit") == 1
+
+
 def test_two_versions_are_compared_by_their_cards(tmp_path: Path) -> None:
     with serving(tmp_path) as visitor:
         visitor.open()
