@@ -26,17 +26,20 @@ def answer_item(session: Session, answers: Sequence[Answer], now: datetime) -> t
     Raises:
         NotFoundError: the annotator was not given this item.
         InputError: an answer is about what the study does not ask, or its client key was used elsewhere.
+        AlreadyJudgedError: the study reveals, the item is answered, and an answer differs from what is stored.
     """
     item_id, annotator_id = answers[0].item_id, answers[0].annotator_id
     comparison_id, given = _locked_item(session, item_id, annotator_id)
-    dimensions = rules_from(given).dimensions
+    rules = rules_from(given)
+    dimensions = rules.dimensions
     for answer in answers:
         if answer.dimension not in dimensions:
             raise InputError(
                 f"The study does not ask about {answer.dimension!r}.",
                 hint=f"It asks about: {', '.join(sorted(dimensions))}.",
             )
-    recorded = record(session, [_judgement_input(answer, comparison_id) for answer in answers], now)
+    clicks = [_judgement_input(answer, comparison_id) for answer in answers]
+    recorded = record(session, clicks, now, is_final=rules.reveals and given.answered_at is not None)
     if given.answered_at is None and dimensions <= recorded.dimensions:
         changed = {"of_item": item_id, "of_annotator": annotator_id, "answered_at": now}
         session.connection().execute(_answering(), changed)

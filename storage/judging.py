@@ -43,20 +43,28 @@ class Recorded:
     dimensions: frozenset[str]
 
 
-def record(session: Session, judgements: Sequence[JudgementInput], now: datetime) -> Recorded:
+class AlreadyJudgedError(InputError):
+    """What was judged must stay as it is, for its annotator was told whose the answers were."""
+
+
+def record(
+    session: Session, judgements: Sequence[JudgementInput], now: datetime, *, is_final: bool = False
+) -> Recorded:
     """Store what clicks of one annotator about one comparison say, see ``Repository.record_judgement``.
 
-    The comparison must be locked. Few statements, however many questions a study asks: this is done at every save.
+    With ``is_final`` what holds is not changed any more. The comparison must be locked. Few statements, however many
+    questions a study asks: this is done at every save.
 
     Raises:
         NotFoundError: there is no such annotator.
         InputError: a client key was used for another judgement.
+        AlreadyJudgedError: with ``is_final``, a click would change what holds.
     """
     about = {(judgement.comparison_id, judgement.annotator_id) for judgement in judgements}
     assert len(about) == 1, "clicks of one annotator about one comparison"
     annotator_id = judgements[0].annotator_id
     require_annotator(session, annotator_id)
-    revisions = _Revisions(session, judgements, now)
+    revisions = _Revisions(session, judgements, now, is_final)
     stored = [revisions.holding(judgement) for judgement in judgements]
     revisions.write()
     audit = Audit(session, annotator_id, now)
@@ -70,8 +78,9 @@ def record(session: Session, judgements: Sequence[JudgementInput], now: datetime
 class _Revisions:
     """What is stored of one comparison and annotator, and what clicks add to it; rows are by column name."""
 
-    def __init__(self, session: Session, judgements: Sequence[JudgementInput], now: datetime) -> None:
+    def __init__(self, session: Session, judgements: Sequence[JudgementInput], now: datetime, is_final: bool) -> None:
         self._connection = session.connection()
+        self._is_final = is_final
         self._now = now
         keys = [judgement.client_key for judgement in judgements]
         parameters = {"comparison_id": judgements[0].comparison_id, "annotator_id": judgements[0].annotator_id}
@@ -115,6 +124,8 @@ class _Revisions:
 
     def _add(self, judgement: JudgementInput, current: _Row | None) -> _Row:
         if current is not None:
+            if self._is_final:
+                raise AlreadyJudgedError("This item is judged already.", hint="Go on with the next one.")
             current["superseded_at"] = self._now
             self._superseded.append(current["id"])
         revision = self._n_revisions.get(judgement.dimension, 0) + 1

@@ -25,6 +25,7 @@ class Rules:
     ordering: Ordering
     seed: int
     consent: str
+    reveals: bool
 
 
 @dataclass(frozen=True)

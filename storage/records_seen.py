@@ -18,7 +18,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an annotator stands in a study: what lies before them, None when nothing is left, and how far they are."""
+    """Where an annotator stands in a study: what lies before them, None when nothing is left, and how far they are.
+
+    ``is_refused``: what they sent would have changed what the study has told them about, so nothing of it was stored.
+    """
 
     seen: Seen | None
     progress: Progress
+    is_refused: bool = False

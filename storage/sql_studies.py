@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Select, case, func, or_, select
@@ -13,6 +14,7 @@ from storage.assigning import assign_next, open_assignment, progress_of, standin
 from storage.audit import SYSTEM, Audit
 from storage.database import Database
 from storage.entering import has_consented, require_judging, study_row
+from storage.judging import AlreadyJudgedError
 from storage.next_item import Rules
 from storage.records import MAX_NAME_CHARS, Judgement, check_text, is_id, new_id, utc_now
 from storage.records_seen import Standing
@@ -194,8 +196,12 @@ class SqlStudies:
         _check_answers(answers, at_least=0)
         told = "Your judgement was not saved." if answers else "Nothing was given to you."
         with self._database.writing(told) as session:
+            is_refused = False
             if answers:
-                answer_item(session, answers, self._clock())
+                try:
+                    answer_item(session, answers, self._clock())
+                except AlreadyJudgedError:
+                    is_refused = True  # it was refused before anything was written
             else:
                 require_annotator(session, annotator_id)
             # Locked, as for ``next_assignment``, and after the item: always in this order.
@@ -209,7 +215,7 @@ class SqlStudies:
                 standing = standing_of(session, study, annotator_id, self._clock(), uncertainty)
         if refusal is not None:
             raise refusal
-        return standing
+        return replace(standing, is_refused=is_refused)
 
     def answer(self, answers: Sequence[Answer]) -> tuple[Judgement, ...]:
         """Store answers of one annotator about one item, all or none; see ``StudyRepository``."""

@@ -105,7 +105,8 @@ class StudyRepository(Protocol):
 
         Raises:
             NotFoundError: the annotator was not given this item.
-            InputError: the answers are of several items or annotators, are none, or about what the study does not ask.
+            InputError: the answers are of several items or annotators, are none, or about what the study does not ask;
+                or the study reveals and has told whose the answers were, which are then not changed any more.
         """
 
     def go_on(
@@ -118,7 +119,8 @@ class StudyRepository(Protocol):
         """Store this annotator's answers about an item, if any, as ``answer`` does, and lay out what is next.
 
         What lies before them is that of ``next_assignment``, and is given together with the answers or not at all. But
-        when the study has closed, the answers are stored before that is told.
+        when the study has closed, the answers are stored before that is told. Where a study that reveals has told
+        whose the answers were, other answers to the item are refused: nothing is stored, and the next one laid out.
 
         Raises:
             NotFoundError: there is no such study or annotator, or they were not given the item.

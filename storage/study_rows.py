@@ -160,4 +160,5 @@ def _rules(row: StudyRow | Row[Any]) -> Rules:
         ordering=Ordering(stored["ordering"]),
         seed=stored["seed"],
         consent=stored["consent"],
+        reveals=stored["reveals"],
     )

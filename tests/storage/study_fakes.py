@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from steering.errors import InputError, NotFoundError, StorageError
+from storage.judging import AlreadyJudgedError
 from storage.next_item import (
     REPEAT_GAP,
     RESERVED_FOR,
@@ -126,6 +127,10 @@ class InMemoryStudies:
             except InputError:
                 self.repository.revisions, self.repository.answered = before
                 raise
+            reveals = self.kept[given.item.study_id].settings.reveals
+            if reveals and given.answered_at is not None and len(self.repository.revisions) > len(before[0]):
+                self.repository.revisions, self.repository.answered = before
+                raise AlreadyJudgedError("This item is judged already.", hint="Go on.")
             if given.answered_at is None and asked <= {made.dimension for made in self._holding(given)}:
                 self._replace(given, replace(given, answered_at=self.clock()))
             return stored
@@ -170,16 +175,20 @@ class InMemoryStudies:
         if any(answer.annotator_id != annotator_id for answer in answers):
             raise InputError("The answers are another's.", hint="Send your own.")
         self.study(study_id)
-        if answers:
-            self.answer(answers)
+        is_refused = False
+        try:
+            if answers:
+                self.answer(answers)
+        except AlreadyJudgedError:
+            is_refused = True
         given = self.next_assignment(study_id, annotator_id, uncertainty)
         progress = self.progress(study_id, annotator_id)
         if given is None:
-            return Standing(None, progress)
+            return Standing(None, progress, is_refused)
         comparison = given.item.comparison
         texts = [comparison.left.text, comparison.right.text]
         left, right = texts if given.shown_left is CanonicalSide.A else reversed(texts)
-        return Standing(Seen(given.item.id, comparison.left.messages, left, right), progress)
+        return Standing(Seen(given.item.id, comparison.left.messages, left, right), progress, is_refused)
 
     def pairs(self, wanted: PairFilter, *, with_texts: bool = True) -> Iterator[JudgedPair]:
         """As ``ResultsRepository.pairs``, for studies only and filtered by study only."""
@@ -342,6 +351,7 @@ def _rules(study: Study) -> Rules:
         settings.ordering,
         settings.seed,
         settings.consent,
+        settings.reveals,
     )
 
 

@@ -54,6 +54,27 @@ def test_answers_are_stored_as_the_next_item_is_given_and_again_changes_nothing(
     ]
 
 
+def test_what_a_study_has_told_about_is_not_answered_otherwise_and_the_next_item_is_laid_out(
+    stores: Stores, ada: str
+) -> None:
+    study_id = an_open_study(stores.studies, 3, reveals=True)
+    first = stores.studies.next_assignment(study_id, ada)
+    assert first is not None
+    half, rest = answers_to(first, Choice.LEFT)
+    stores.studies.go_on(study_id, ada, [half])
+    # Nothing was told yet, so the mind may change.
+    half = replace(half, choice=Choice.TIE, client_key=new_id())
+    following = stores.studies.go_on(study_id, ada, [half, rest])
+    stored = stores.repository.judgements_of(first.item.comparison.id, ada)
+    assert [made.choice for made in stored] == [Choice.LEFT, Choice.TIE]
+    assert stores.studies.go_on(study_id, ada, [half, rest]) == following
+    other = answers_to(first, Choice.RIGHT)
+    assert stores.studies.go_on(study_id, ada, other) == replace(following, is_refused=True)
+    with pytest.raises(InputError, match="judged already"):
+        stores.studies.answer(other)
+    assert stores.repository.judgements_of(first.item.comparison.id, ada) == stored
+
+
 def test_a_half_answered_item_stays_before_the_annotator(stores: Stores, ada: str) -> None:
     study_id = an_open_study(stores.studies, 3)
     before = stores.studies.go_on(study_id, ada)

@@ -14,7 +14,7 @@ scores = st.none() | st.dictionaries(names, st.floats(-1e6, 1e6))
 def _rules(
     gold_share: float = 0.0, repeat_share: float = 0.0, seed: int = 0, ordering: Ordering = Ordering.FEWEST
 ) -> Rules:
-    return Rules(frozenset({"overall"}), 4, gold_share, repeat_share, ordering, seed, "")
+    return Rules(frozenset({"overall"}), 4, gold_share, repeat_share, ordering, seed, "", reveals=False)
 
 
 @given(st.integers(0, 2**63 - 1), names, st.floats(0, 0.5), st.floats(0, 0.5), st.integers(1, 300))

@@ -29,7 +29,10 @@ MAX_REMEMBERED_STUDIES = 100
 
 @dataclass(frozen=True)
 class Desk:
-    """What lies before a judge: an item or, when nothing is left, None; ``revealed`` names the last one's blends."""
+    """What lies before a judge: an item or, when nothing is left, None; ``revealed`` names the last one's blends.
+
+    ``told`` is what has to be said of what they sent; empty where it was simply stored.
+    """
 
     study: str
     shown: Seen | None
@@ -37,6 +40,7 @@ class Desk:
     progress: Progress
     can_undo: bool
     revealed: tuple[str, str] | None = None
+    told: str = ""
 
 
 class JudgeActions:
@@ -149,6 +153,7 @@ class JudgeActions:
             standing.progress,
             can_undo=standing.progress.n_answered > 0 and not reveals,
             revealed=self._revealed(study, annotator, just_saved) if reveals and just_saved else None,
+            told=wording.ALREADY_JUDGED if standing.is_refused else "",
         )
 
     def _revealed(self, study: Study, annotator: Annotator, item_id: str) -> tuple[str, str] | None:

@@ -54,7 +54,7 @@ def saved(actions: JudgeActions, request: Request, body: bytes | None) -> dict[s
     except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
         return {"message": markup.message(wording.NOT_DONE.format(reason=words_for(error)))}
     logger.debug("a save took %.1f ms", 1000 * (time.perf_counter() - started))
-    return {"message": ""} | judge_markup.laid_out(desk, asked.pace)
+    return {"message": markup.message(desk.told)} | judge_markup.laid_out(desk, asked.pace)
 
 
 def _is_let_in(request: Request) -> bool:

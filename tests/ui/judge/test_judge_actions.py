@@ -139,6 +139,18 @@ def test_a_study_that_reveals_names_the_blends_after_a_save_and_takes_nothing_ba
         actions.undo(study_id, "Ada")
 
 
+def test_what_was_revealed_is_not_judged_again_and_the_page_says_so_and_goes_on(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    study_id = a_study(studies, 3, reveals=True)
+    first = actions.start(study_id, "Ada", False)
+    after = actions.save(study_id, "Ada", said(first, "left"))
+    again = actions.save(study_id, "Ada", said(first, "right"))
+    assert "judged already" in again.told
+    assert (after.told, again.shown, again.revealed) == ("", after.shown, after.revealed)
+    assert [made.choice for made in studies.repository.revisions] == ["left"]
+
+
 def test_consent_is_asked_once(actions: JudgeActions, studies: InMemoryStudies) -> None:
     study_id = a_study(studies, 1, consent="Please agree.")
     assert actions.consent_of(study_id) == "Please agree."
