@@ -26,6 +26,11 @@ def newest_revision() -> str:
     return head
 
 
+def known_revisions() -> frozenset[str]:
+    """Every revision from which this code can bring a database up to date, and the newest."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def is_current(connection: Connection, url: str) -> bool:
     """Whether the database has the newest schema; False when it is empty or older.
 
@@ -36,11 +41,10 @@ def is_current(connection: Connection, url: str) -> bool:
     """
     scripts = ScriptDirectory.from_config(_config())
     heads = MigrationContext.configure(connection).get_current_heads()
-    known = {script.revision for script in scripts.walk_revisions()}
     if not heads:
         _require_no_tables(connection, url)
         return False
-    if len(heads) > 1 or heads[0] not in known:
+    if len(heads) > 1 or heads[0] not in known_revisions():
         raise SchemaError(
             f"The database {url} has schema {', '.join(heads)}; this Tiller knows up to {scripts.get_current_head()}.",
             hint="It was written by a newer Tiller: get that one with `git pull && make run`, or give another "
@@ -49,14 +53,14 @@ def is_current(connection: Connection, url: str) -> bool:
     return heads[0] == scripts.get_current_head()
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema up to date inside the connection's transaction, which must be one that writes.
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema up to ``revision`` inside the connection's transaction, which must be one that writes.
 
     Two programs may do this at once: the second waits, and finds nothing to do.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRESQL_LOCK})
-    command.upgrade(_config(connection), "head")
+    command.upgrade(_config(connection), revision)
 
 
 def require_current(connection: Connection, url: str) -> None:

@@ -1,6 +1,6 @@
-"""Saves a database of the newest schema, so that later versions can prove that they open it.
+"""Saves a database of the newest schema and its archive, so that later versions can prove that they read them.
 
-Run once, when a migration is added, from the root of the repository, and commit the file it names:
+Run once, when a migration is added, from the root of the repository, and commit what it names:
 
     python -m tests.storage.make_fixture
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from steering.types import Choice
 from storage import schema
 from storage.database import open_database
+from storage.exchange.archive import export_archive
 from storage.records import OVERALL, Comparison, ComparisonKind, JudgementInput
 from storage.records_pairs import Outcome
 from storage.records_studies import StudyItem, StudyState
@@ -64,7 +65,7 @@ def judge_the_study(studies: SqlStudies, annotator_id: str) -> None:
 
 
 def main() -> None:
-    """Write fixtures/<revision>.db; refuses to replace one, because old files are the point."""
+    """Write fixtures/<revision>.db and fixtures/<revision>/; refuses to replace them: old files are the point."""
     file = FIXTURES / f"{schema.newest_revision()}.db"
     assert not file.exists(), f"{file} is there already"
     with open_database(f"sqlite:///{file}") as database:
@@ -74,6 +75,7 @@ def main() -> None:
         for number in (1, 2):
             repository.record_judgement(the_click(person.id, number))
         judge_the_study(SqlStudies(database, Ticking()), person.id)
+        export_archive(database, file.with_suffix(""))
     print(f"{file}: {file.stat().st_size} bytes")
 
 

@@ -82,7 +82,8 @@ def test_an_archive_is_not_put_into_a_database_with_rows(filled: Database, tmp_p
         ("judgements.jsonl", lambda text: text[: len(text) // 2], "Line"),
         ("judgements.jsonl", lambda text: text.split("\n", 1)[1], "manifest says"),
         ("judgements.jsonl", lambda text: text.replace('"reason"', '"cause"'), "other columns"),
-        ("archive.json", lambda text: text.replace("reason", "cause"), "another version"),
+        ("archive.json", lambda text: text.replace("reason", "cause"), "other tables or columns"),
+        ("archive.json", lambda text: text.replace('"revision": "0', '"revision": "9'), "newer Tiller"),
         ("archive.json", lambda text: "[]", "not an archive"),
     ],
 )
