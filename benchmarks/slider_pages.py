@@ -73,8 +73,8 @@ def _page(report: Report) -> list[str]:
         "",
         f"{report['n_prompts']} held-out prompts, half of them risky, answers of at most {report['n_tokens_at_most']} "
         "tokens at the page's usual sampling, the same seed at every weight. The judges are sequence-level reward "
-        "models, trained on pairs whose prompts no guide has seen; a score is in the units of their loss. "
-        "Intervals are 95 %, bootstrapped over prompts.",
+        f"models; a score is in the units of their loss. {_seen(report['share_seen_by_guides'])} Intervals are 95 %, "
+        "bootstrapped over prompts.",
         "",
         "| judge of | pairs | held-out pair accuracy | interval | held-out pairs |",
         "|---|---|---|---|---|",
@@ -97,6 +97,16 @@ def _page(report: Report) -> list[str]:
         f"{report['hardware']['cores']} cores, {report['hardware']['date']}).",
     ]
     return lines
+
+
+def _seen(seen: float | None) -> str:
+    judges = "The judges have not been trained on these prompts."
+    if seen is None:
+        return (
+            f"{judges} The guides may have been, and on the judges' pairs too: their cards do not say what they were "
+            "trained on."
+        )
+    return f"{judges} The guides have been trained on {100 * seen:.1f} % of the judges' and the tested pairs."
 
 
 def _curve(dimension: str, curve: Report) -> list[str]:

@@ -38,11 +38,14 @@ from models.assembly import load_engine
 from models.demo.blocked import has_blocked_word
 from models.demo.build.pairs import prepare_pairs
 from models.engine import Engine
+from models.guides import read_card
+from models.loading import fetch
 from models.options import EngineOptions
-from models.presets import load_preset
+from models.presets import Preset, load_preset
 from models.training.data import DataSettings
 from models.training.reward import RewardSettings, train_reward
 from models.training.reward_model import CARD_NAME, RewardModel, load_reward
+from models.training.rows import read_rows
 from steering.errors import InputError, TillerError
 from steering.types import Blend, SamplingSettings
 
@@ -50,6 +53,7 @@ WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 DIMENSIONS = (HELPFULNESS, HARMLESSNESS)
 _HAS_TO_RISE_TO, _HAS_TO_GAIN = 2.0, 0.5
 _CHOICE = DataSettings(max_prompt_tokens=160, max_response_tokens=160)
+_EPOCHS = {HELPFULNESS: 1.0, HARMLESSNESS: 1.5}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,6 +96,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Judged]
             guide.dimension: {"id": guide.id, "unit": guide.unit, "sha256": guide.sha256} for guide in engine.guides
         },
         "judges": {dimension: _card(arguments.judges / dimension) for dimension in DIMENSIONS},
+        "share_seen_by_guides": share_seen(preset, pairs),
         "n_prompts": len(prompts),
         "n_plane_prompts": min(arguments.plane_prompts, len(prompts)),
         "n_tokens_at_most": arguments.tokens,
@@ -105,6 +110,20 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Judged]
     }
     engine.close()
     return report, judged
+
+
+def share_seen(preset: Preset, pairs: Path) -> float | None:
+    """The share of the judges' and the tested pairs that a guide was trained on, by the ids in the guides' cards.
+
+    None where a card does not say what its guide was trained on.
+    """
+    cards = [read_card(fetch(guide.source)) for guide in preset.guides]
+    if not all(card.data_ids for card in cards):
+        return None
+    trained = {data_id for card in cards for data_id in card.data_ids}
+    read = [read_rows([pairs / dimension / "judges"], dimension) for dimension in DIMENSIONS]
+    ids = [each.id for rows in read for each in (*rows.train, *rows.held_out)]
+    return sum(data_id in trained for data_id in ids) / len(ids)
 
 
 def curve(judged: Sequence[Judged], dimension: str) -> dict[str, Any]:
@@ -187,7 +206,8 @@ def _blends(whole_plane: bool) -> list[Weights]:
 def _judge(arguments: argparse.Namespace, pairs: Path, dimension: str) -> RewardModel:
     folder = arguments.judges / dimension
     if not folder.exists():
-        train_reward(RewardSettings("demo", dimension, (pairs / dimension / "judges",), folder, _CHOICE))
+        data = (pairs / dimension / "judges",)
+        train_reward(RewardSettings("demo", dimension, data, folder, _CHOICE, epochs=_EPOCHS[dimension]))
     return load_reward(folder)
 
 

@@ -117,6 +117,7 @@ def report() -> dict[str, object]:
         "command": "python -m benchmarks.sliders --data data --judges judges",
         "hardware": {"device": "a processor", "cores": 2, "date": "2026-01-01"},
         "judges": {HELPFULNESS: card, HARMLESSNESS: card},
+        "share_seen_by_guides": 0.0,
         "n_prompts": 60,
         "n_plane_prompts": 60,
         "n_tokens_at_most": 60,
