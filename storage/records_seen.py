@@ -21,8 +21,10 @@ class Standing:
     """Where an annotator stands in a study: what lies before them, None when nothing is left, and how far they are.
 
     ``is_refused``: what they sent would have changed what the study has told them about, so nothing of it was stored.
+    ``is_closed``: they sent answers after the study had closed, and nothing more is asked.
     """
 
     seen: Seen | None
     progress: Progress
     is_refused: bool = False
+    is_closed: bool = False

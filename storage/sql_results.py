@@ -49,6 +49,12 @@ class SqlResults:
                 for item_id, blend_a, weights_a, blend_b, weights_b in session.execute(query)
             }
 
+    def n_items(self, study_id: str) -> int:
+        """How many regular items a study has; see ``ResultsRepository``."""
+        regular = (StudyItemRow.study_id == study_id, StudyItemRow.role == ItemRole.REGULAR.value)
+        with self._database.reading() as session:
+            return session.scalars(select(func.count()).select_from(StudyItemRow).where(*regular)).one()
+
     def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
         """What each annotator did in each study; see ``ResultsRepository``."""
         who = (AnnotatorRow.id, AnnotatorRow.display_name, AnnotatorRow.group_name)

@@ -206,6 +206,9 @@ class SqlStudies:
                 require_annotator(session, annotator_id)
             # Locked, as for ``next_assignment``, and after the item: always in this order.
             study = study_row(session, study_id, lock=True)
+            if answers and study.state == StudyState.CLOSED.value:
+                n_answered = progress_of(session, study_id, annotator_id, study.overlap).n_answered
+                return Standing(None, Progress(n_answered, 0), is_refused, is_closed=True)
             try:
                 require_judging(session, study, annotator_id)
             except InputError as error:

@@ -119,8 +119,9 @@ class StudyRepository(Protocol):
         """Store this annotator's answers about an item, if any, as ``answer`` does, and lay out what is next.
 
         What lies before them is that of ``next_assignment``, and is given together with the answers or not at all. But
-        when the study has closed, the answers are stored before that is told. Where a study that reveals has told
-        whose the answers were, other answers to the item are refused: nothing is stored, and the next one laid out.
+        when the study has closed, the answers are stored, and the standing says that nothing more is asked. Where a
+        study that reveals has told whose the answers were, other answers to the item are refused: nothing is stored,
+        and the next one laid out.
 
         Raises:
             NotFoundError: there is no such study or annotator, or they were not given the item.
@@ -163,6 +164,9 @@ class ResultsRepository(Protocol):
 
     def blends_of_items(self, study_id: str) -> dict[str, tuple[NamedBlend, NamedBlend]]:
         """Blends A and B of every regular item of a study, by the item's id; empty when there is no such study."""
+
+    def n_items(self, study_id: str) -> int:
+        """How many regular items a study has; 0 when there is no such study."""
 
     def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
         """What each annotator did in each study, gold items and repetitions included, and if wanted on Steer."""

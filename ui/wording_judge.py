@@ -60,6 +60,8 @@ PACE = "about {seconds} s each"
 NOTHING_LEFT = "Nothing is left for you in this study. Thank you!"
 TAKEN_BACK = "Taken back: judge it again."
 ALREADY_JUDGED = "This item is judged already: what you had said of it is kept. Here is the next one."
+SAVED_AND_CLOSED = "Your answer is saved; the study has closed."
+JUDGED_AND_CLOSED = "This item is judged already: what you had said of it is kept. The study has closed."
 REVEALED = "The one before: left was {left}, right was {right}."
 NOT_DONE = "{reason} What you chose is kept here; press Save to try again."
 

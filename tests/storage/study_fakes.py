@@ -181,6 +181,9 @@ class InMemoryStudies:
                 self.answer(answers)
         except AlreadyJudgedError:
             is_refused = True
+        if answers and self.study(study_id).state is StudyState.CLOSED:
+            n_answered = self.progress(study_id, annotator_id).n_answered
+            return Standing(None, Progress(n_answered, 0), is_refused, is_closed=True)
         given = self.next_assignment(study_id, annotator_id, uncertainty)
         progress = self.progress(study_id, annotator_id)
         if given is None:

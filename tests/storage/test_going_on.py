@@ -8,6 +8,7 @@ from steering.errors import InputError, NotFoundError
 from steering.types import Choice
 from storage.records import new_id
 from storage.records_pairs import CanonicalSide
+from storage.records_seen import Standing
 from storage.records_studies import Assignment, Progress, StudyState
 from tests.storage.conftest import Stores
 from tests.storage.study_examples import DIMENSIONS, an_open_study, answers_to, some_settings
@@ -84,13 +85,16 @@ def test_a_half_answered_item_stays_before_the_annotator(stores: Stores, ada: st
     assert stores.studies.go_on(study_id, ada, answers_to(first)[1:]).progress == Progress(1, 2)
 
 
-def test_answers_to_a_study_that_has_closed_are_stored_before_that_is_told(stores: Stores, ada: str) -> None:
+def test_answers_to_a_study_that_has_closed_are_stored_and_nothing_more_is_asked(stores: Stores, ada: str) -> None:
     study_id = an_open_study(stores.studies, 2)
     first = stores.studies.next_assignment(study_id, ada)
     assert first is not None
     stores.studies.set_state(study_id, StudyState.CLOSED)
+    answers = answers_to(first)
+    for _ in range(2):  # again, where the reply was lost
+        assert stores.studies.go_on(study_id, ada, answers) == Standing(None, Progress(1, 0), is_closed=True)
     with pytest.raises(InputError, match="not open"):
-        stores.studies.go_on(study_id, ada, answers_to(first))
+        stores.studies.go_on(study_id, ada)
     assert len(stores.repository.judgements_of(first.item.comparison.id, ada)) == len(DIMENSIONS)
 
 

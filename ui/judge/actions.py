@@ -15,7 +15,7 @@ from steering.errors import InputError
 from storage.doubtful_items import DoubtfulItems
 from storage.records import MAX_NAME_CHARS, Annotator
 from storage.records_pairs import CanonicalSide
-from storage.records_seen import Seen
+from storage.records_seen import Seen, Standing
 from storage.records_studies import Answer, Assignment, Ordering, Progress, Study, StudyState, StudySummary
 from storage.repository import Repository
 from storage.study_repository import StudyRepository
@@ -113,8 +113,10 @@ class JudgeActions:
     def save(self, study_id: object, name: object, sent: object) -> Desk:
         """Store what was said of an item, all questions or none, and lay the next one out; again changes nothing.
 
+        When the study has closed, what was said is stored and nothing lies on the desk any more.
+
         Raises:
-            InputError: what was sent cannot be used, or the study has closed; what was said is stored in that case.
+            InputError: what was sent cannot be used.
             NotFoundError: this judge was not given the item.
             StorageError: the database cannot be read or written.
         """
@@ -151,9 +153,9 @@ class JudgeActions:
             standing.seen,
             tuple(question.text for question in study.settings.questions),
             standing.progress,
-            can_undo=standing.progress.n_answered > 0 and not reveals,
+            can_undo=standing.progress.n_answered > 0 and not reveals and not standing.is_closed,
             revealed=self._revealed(study, annotator, just_saved) if reveals and just_saved else None,
-            told=wording.ALREADY_JUDGED if standing.is_refused else "",
+            told=_told(standing),
         )
 
     def _revealed(self, study: Study, annotator: Annotator, item_id: str) -> tuple[str, str] | None:
@@ -192,6 +194,12 @@ class JudgeActions:
             words = wording.LONG_NAME.format(count=len(spoken), limit=MAX_NAME_CHARS)
             raise InputError(words, hint=wording.LONG_NAME_HINT)
         return self._repository.annotator(key_hash(self._secret, normalised(spoken)), display_name=spoken)
+
+
+def _told(standing: Standing) -> str:
+    if standing.is_refused:
+        return wording.JUDGED_AND_CLOSED if standing.is_closed else wording.ALREADY_JUDGED
+    return wording.SAVED_AND_CLOSED if standing.is_closed else ""
 
 
 def normalised(name: str) -> str:

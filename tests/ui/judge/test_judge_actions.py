@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from steering.errors import InputError, NotFoundError
 from storage.records import new_id
@@ -14,6 +15,7 @@ from tests.ui.judge.serving import PLAIN, PULLED, QUESTIONS, a_study
 from ui.components import judge_markup
 from ui.judge.actions import Desk, JudgeActions, normalised
 from ui.judge.pace import LONG_PAUSE_SECONDS, Pace, read_pace, seconds_each
+from ui.judge.saving import saved
 
 
 @pytest.fixture
@@ -149,6 +151,23 @@ def test_what_was_revealed_is_not_judged_again_and_the_page_says_so_and_goes_on(
     assert "judged already" in again.told
     assert (after.told, again.shown, again.revealed) == ("", after.shown, after.revealed)
     assert [made.choice for made in studies.repository.revisions] == ["left"]
+
+
+def test_an_answer_to_a_study_that_has_closed_is_saved_and_the_page_says_both_and_is_finished(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    """The page once said to press Save again, which helped nothing."""
+    study_id = a_study(studies, 3)
+    first = actions.start(study_id, "Ada", False)
+    studies.set_state(study_id, StudyState.CLOSED)
+    body = json.dumps(
+        {"token": actions.session_token("mine"), "study": study_id, "name": "Ada", "sent": said(first, "left")}
+    )
+    shown = saved(actions, Request({"type": "http", "headers": []}), body.encode())
+    assert "Your answer is saved; the study has closed." in str(shown["message"])
+    assert "judge-finished" in str(shown["item"])
+    assert not shown["can_undo"]
+    assert studies.repository.count_judgements() == 1
 
 
 def test_consent_is_asked_once(actions: JudgeActions, studies: InMemoryStudies) -> None:
