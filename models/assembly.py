@@ -16,7 +16,8 @@ from models.engine import Engine
 from models.ensemble import ModelEnsemble
 from models.fused import FusedForward, can_fuse
 from models.limits import Limits
-from models.lineups import Beside, Loaded
+from models.lineup import Loaded
+from models.lineups import Beside
 from models.loading import context_length, is_split, shared_vocabulary, told_as_load_error
 from models.members import Group, Members
 from models.memory import Budget, plan_memory

@@ -55,6 +55,11 @@ class ModelBatch:
         self.guided = torch.zeros(0, dtype=torch.int64, device=members.device)
         self._guided_by_columns: dict[tuple[int, int], Tensor] = {}
 
+    @property
+    def has_arena(self) -> bool:
+        """Whether all memory that its caches may take has been taken already."""
+        return any(run.arena is not None and run.arena.is_reserved for run in self._runs)
+
     def bytes_with(self, n_slots: int, n_columns: int, n_tokens: int) -> int:
         """The bytes of the caches if slots and guide columns of up to ``n_tokens`` tokens joined."""
         n_slots += sum(key is not None for key in self.slots)
@@ -265,13 +270,8 @@ def bytes_for(members: Members, ways: Ways, n_slots: int, n_columns: int, n_toke
 
     With arenas, which divide their memory among the groups once, it is what all arenas together must have.
     """
-    n_slots, n_columns, capacity = (
-        ways.rounding.up(n_slots),
-        ways.rounding.up(n_columns),
-        ways.rounding.tokens(n_tokens),
-    )
-    groups = members.groups
-    rows = [n_slots * group.has_base + n_columns * len(group.guides) for group in groups]
+    groups, up, capacity = members.groups, ways.rounding.up, ways.rounding.tokens(n_tokens)
+    rows = [up(n_slots) * group.has_base + up(n_columns) * len(group.guides) for group in groups]
     n_bytes = [n * capacity * row_bytes(group) for n, group in zip(rows, groups, strict=True)]
     if not ways.arena_bytes:
         return sum(n_bytes)

@@ -113,6 +113,11 @@ class Arena:
         self._n_bytes = n_bytes
         self._flat: dict[tuple[int, int], Tensor] = {}
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether the memory has been taken."""
+        return bool(self._flat)
+
     def take(self, layer: int, part: int, shape: Sequence[int]) -> Tensor:
         """Return the memory of a layer's keys (``part`` 0) or values (1) in ``shape``; what was there stays.
 

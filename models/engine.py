@@ -12,7 +12,8 @@ from functools import partial
 from models.answers import BaseInfo, ComparisonRequest, GuideInfo, Progress
 from models.detokenizing import spell
 from models.jobs import Job, Letter, Waiting
-from models.lineups import Build, Lineup, Lineups, Loaded
+from models.lineup import Lineup, Loaded
+from models.lineups import Build, Lineups
 from models.memory import is_out_of_memory
 from models.parts import Parts
 from models.prompting import prompt_token_ids

@@ -22,3 +22,7 @@ class Limits:
     time_limit_seconds: float
     chunk_tokens: int
     cache_bytes: int
+
+    def allow(self, n_slots: int, n_bytes: int) -> bool:
+        """Whether so many answers may be decoded together in so much memory."""
+        return n_slots <= self.max_slots and n_bytes <= self.cache_bytes

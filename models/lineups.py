@@ -15,42 +15,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
-from models.answers import BaseInfo, ComparisonRequest, GuideInfo
-from models.detokenizing import Detokenizer
-from models.ensemble import ModelEnsemble
 from models.jobs import Job
-from models.limits import Limits
+from models.lineup import Lineup, Loaded
 from models.memory import free_bytes
-from models.parts import Parts
-from models.prompting import prompt_token_ids
 from models.refit import copied_bytes
-from models.runs import Run
 from models.scheduler import Scheduler
-from steering.controls import slot_for
-from steering.errors import CapacityError, PromptError
-from steering.types import Blend, SamplingSettings
+from steering.errors import CapacityError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What :func:`models.assembly.load_engine` puts together for an :class:`models.engine.Engine`.
-
-    ``chat_templates`` has one entry per member, base first; None is the tokenizer's own. ``parts`` is what it was made
-    of, for the next lineup.
-    """
-
-    ensemble: ModelEnsemble
-    tokenizer: PreTrainedTokenizerBase
-    chat_templates: tuple[str | None, ...]
-    base: BaseInfo
-    guides: tuple[GuideInfo, ...]
-    limits: Limits
-    parts: Parts
-    examples: tuple[str, ...] = ()
 
 
 class Beside(Enum):
@@ -64,54 +37,6 @@ class Beside(Enum):
 
 # Makes a lineup of the one that answers now.
 Build = Callable[[Loaded, Beside], Loaded]
-
-
-class Lineup:
-    """The base with the guides of one time, and the requests they answer; ``is_held``: kept though not asked."""
-
-    def __init__(self, loaded: Loaded, *, is_held: bool = False) -> None:
-        self.loaded, self.is_held = loaded, is_held
-        self.scheduler = Scheduler(loaded.ensemble, loaded.limits)
-        self._units = {guide.dimension: guide.unit for guide in loaded.guides}
-
-    def exponents(self, blend: Blend) -> dict[str, float]:
-        """Return weight × unit of every guide by dimension.
-
-        Raises:
-            BlendError: the blend names a dimension no guide has.
-        """
-        slot = slot_for(blend, self._units, SamplingSettings())
-        return dict(zip(self._units, slot.guide_exponents, strict=True))
-
-    def begin(self, request: ComparisonRequest, owner: str) -> tuple[Job, Run]:
-        """Word a request for the scheduler, and make what its caller sees.
-
-        Raises:
-            PromptError: the prompt and the answer do not fit into the context.
-            BlendError: a dimension without a guide, or a negative weight without the plausibility mask.
-        """
-        slots = [slot_for(blend, self._units, request.sampling, request.n_top) for blend in request.blends]
-        prompts = self._prompts(request)
-        guides, tokenizer = self.loaded.guides, self.loaded.tokenizer
-        job = Job(prompts, slots, scores=request.score_unguided and bool(guides), owner=owner)
-        return job, Run(request, prompts[0], guides, self.exponents, lambda: Detokenizer(tokenizer))
-
-    def _prompts(self, request: ComparisonRequest) -> list[list[int]]:
-        """Word the prompt for every member; members that share a template share the ids."""
-        by_template: dict[str | None, list[int]] = {}
-        for template in self.loaded.chat_templates:
-            if template not in by_template:
-                by_template[template] = prompt_token_ids(self.loaded.tokenizer, request.messages, template)
-        prompts = [by_template[template] for template in self.loaded.chat_templates]
-        length = self.loaded.base.context_length
-        longest, allowed = max(map(len, prompts)), length - request.sampling.max_new_tokens
-        if longest > allowed:
-            raise PromptError(
-                f"The prompt has {longest} tokens; {max(allowed, 0)} fit beside an answer of up to "
-                f"{request.sampling.max_new_tokens} in the context of {length}.",
-                hint="Shorten the prompt, reset the chat, or allow fewer new tokens.",
-            )
-        return prompts
 
 
 @dataclass(frozen=True)
@@ -131,15 +56,17 @@ class Lineups:
 
     def __init__(self, loaded: Loaded) -> None:
         self.current = Lineup(loaded)
-        self._alive = [self.current]
+        self._alive: list[Lineup] = []
         self._changed = threading.Condition()
         self._errands: deque[_Errand] = deque()
         self._is_closed = False
+        self._enter(self.current)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to do."""
-        return not self._errands and all(lineup.scheduler.is_idle for lineup in self._alive)
+        """Whether nothing is left to do, nothing to be dropped either."""
+        has_work = any(not lineup.scheduler.is_idle or self._is_done_with(lineup) for lineup in self._alive)
+        return not (self._errands or has_work)
 
     @property
     def n_slots(self) -> int:
@@ -215,7 +142,9 @@ class Lineups:
         loaded = self.current.loaded
         if loaded.ensemble.ways.arena_bytes and not for_trial:
             return False
-        free = free_bytes(loaded.ensemble.device) - loaded.limits.cache_bytes
+        free = free_bytes(loaded.ensemble.device)
+        if not self.current.scheduler.has_arena:
+            free -= loaded.limits.cache_bytes
         return free >= copied_bytes(loaded.ensemble.members.groups[0])
 
     def let_go(self, lineup: Lineup) -> None:
@@ -241,14 +170,21 @@ class Lineups:
 
     def _enter(self, lineup: Lineup) -> None:
         """Let a lineup take turns; all of them share what the engine may take on."""
-        lineup.scheduler.others = lambda: [other.scheduler for other in self._alive if other is not lineup]
+        # nothing of the lineup may refer to itself: it would keep its memory until Python looks for cycles
+        lineup.scheduler.everybody = self._schedulers
         with self._changed:
             self._alive = [*self._alive, lineup]
 
+    def _schedulers(self) -> list[Scheduler]:
+        return [lineup.scheduler for lineup in self._alive]
+
     def turn(self) -> None:
-        """Run what is to be done between steps, and do a little for everybody."""
+        """Run what is to be done between steps, and do a little for everybody.
+
+        Trials come first, or they would find no room as long as others ask; then the oldest, which is to end.
+        """
         self._run_errands()
-        for lineup in self._alive:
+        for lineup in sorted(self._alive, key=lambda lineup: not lineup.is_held):
             try:
                 lineup.scheduler.turn()
             except Exception as error:
@@ -274,10 +210,13 @@ class Lineups:
                 errand.done.set_result(result)
             self._drop()
 
+    def _is_done_with(self, lineup: Lineup) -> bool:
+        return lineup is not self.current and not lineup.is_held and lineup.scheduler.is_idle
+
     def _drop(self) -> None:
         """Give back what nobody uses any more."""
         with self._changed:
-            kept = [line for line in self._alive if line is self.current or line.is_held or not line.scheduler.is_idle]
+            kept = [lineup for lineup in self._alive if not self._is_done_with(lineup)]
             n_dropped, self._alive = len(self._alive) - len(kept), kept
         if n_dropped and torch.cuda.is_available():
             torch.cuda.empty_cache()

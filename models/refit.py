@@ -27,10 +27,9 @@ def refitted(
         LoadError: an adapter changes what a joined forward pass leaves to the model.
     """
     forward, model = group.forward_pass, group.model
-    if len(adapters) == len(before) and all(new is old for new, old in zip(adapters, before, strict=True)):
-        return forward
+    is_same = len(adapters) == len(before) and all(new is old for new, old in zip(adapters, before, strict=True))
     if isinstance(forward, WrappedForward):
-        return WrappedForward(model, adapters, forward)
+        return forward if is_same else WrappedForward(model, adapters, forward)
     assert isinstance(forward, FusedForward)
     if not can_fuse(model, adapters):
         raise LoadError(
@@ -39,6 +38,8 @@ def refitted(
         )
     fresh, modules, inputs = copy(forward), dict(model.named_modules()), Inputs()
     fresh.layers = forward.layers if in_place else list(forward.layers)
+    if is_same:
+        return fresh
     index = 0
     try:
         for index in range(len(fresh.layers)):

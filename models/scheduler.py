@@ -26,19 +26,18 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Runs jobs on an ensemble, each as if it were alone; ``others`` are schedulers that share its limits."""
+    """Runs jobs on an ensemble, each as if it were alone; ``everybody`` are all that share the machine, itself too."""
 
     def __init__(self, ensemble: ModelEnsemble, limits: Limits) -> None:
         self.limits, self._ensemble = limits, ensemble
-        self.others: Callable[[], Sequence[Scheduler]] = lambda: ()
+        self.everybody: Callable[[], Sequence[Scheduler]] | None = None
         self._decoder = Decoder(ensemble, is_ahead=ensemble.ways.is_ahead)
         self._waitlist = Waitlist(limits.max_waiting, limits.max_waiting_tokens)
         self._reading: deque[Job] = deque()
         self._decoding: dict[int, tuple[Job, int]] = {}  # the job and the index of the answer, by the slot's key
         self._scoring: deque[Job] = deque()
         self._running: dict[Job, None] = {}  # everybody whose turn has come, until told that it is over
-        self._n_keys = 0
-        self._is_second_try = False
+        self._n_keys, self._is_second_try = 0, False
         self._failure: Exception | None = None
 
     def submit(self, job: Job) -> None:
@@ -52,7 +51,7 @@ class Scheduler:
             raise CapacityError("The engine has failed for good.", hint="Start Tiller again.") from self._failure
         ensemble = self._ensemble
         n_bytes = bytes_for(ensemble.members, ensemble.ways, len(job.slots), job.n_guided, job.n_tokens)
-        if n_bytes > self.limits.cache_bytes or len(job.slots) > self.limits.max_slots:
+        if not self.limits.allow(len(job.slots), n_bytes):
             raise CapacityError(
                 f"{len(job.slots)} answers of up to {job.n_tokens} tokens need {n_bytes / 2**20:,.0f} MB; there are "
                 f"{self.limits.cache_bytes / 2**20:,.0f} MB for up to {self.limits.max_slots} answers.",
@@ -72,7 +71,11 @@ class Scheduler:
 
     @property
     def _n_free_slots(self) -> int:
-        return self.limits.max_slots - sum(len(job.slots) for job in self.jobs)
+        return self.limits.max_slots - sum(len(job.slots) for each in (self, *self._others) for job in each.jobs)
+
+    @property
+    def _others(self) -> "list[Scheduler]":
+        return [] if self.everybody is None else [other for other in self.everybody() if other is not self]
 
     @property
     def jobs(self) -> list[Job]:
@@ -89,6 +92,11 @@ class Scheduler:
         """How many answers are being decoded."""
         return sum(key is not None for key in self._decoder.batch.slots)
 
+    @property
+    def has_arena(self) -> bool:
+        """Whether all memory that its answers may take has been taken already."""
+        return cast(ModelBatch, self._decoder.batch).has_arena
+
     def turn(self) -> None:
         """Do a little for everybody."""
         self._end_from_outside()
@@ -102,10 +110,8 @@ class Scheduler:
     def fail_all(self, error: BaseException) -> None:
         """End every request with an error and begin afresh: for errors that are nobody's own."""
         jobs = [*self.jobs, *self._waitlist.clear()]
-        self._running.clear()
-        self._reading.clear()
-        self._decoding.clear()
-        self._scoring.clear()
+        for held in (self._running, self._reading, self._decoding, self._scoring):
+            held.clear()
         try:
             self.release()
         except Exception as failure:
@@ -131,9 +137,10 @@ class Scheduler:
                 self._written(job)
 
     def _fit(self, jobs: Sequence[Job]) -> bool:
-        """Whether there is room for these beside those that run or are being read."""
-        n_slots, n_bytes = map(sum, zip(self.load(jobs), *(other.load() for other in self.others()), strict=True))
-        return n_slots <= self.limits.max_slots and n_bytes <= self.limits.cache_bytes
+        """Whether there is room for these beside those that run or are being read, here and in all schedulers."""
+        own, others = self.load(jobs), self._others
+        together = [sum(numbers) for numbers in zip(own, *(other.load() for other in others), strict=True)]
+        return self.limits.allow(*own) and any(each.limits.allow(*together) for each in (self, *others))
 
     def load(self, jobs: Sequence[Job] = ()) -> tuple[int, int]:
         """How many slots and bytes those that run or are being read take, and ``jobs`` beside them."""

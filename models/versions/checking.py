@@ -8,7 +8,8 @@ import torch
 from models.answers import ComparisonRequest
 from models.assembly import assemble, check_together, with_guides
 from models.engine import Engine
-from models.lineups import Beside, Loaded
+from models.lineup import Loaded
+from models.lineups import Beside
 from models.options import EngineOptions, StepPath
 from models.parts import GuideParts, Parts
 from steering.errors import CapacityError, LoadError

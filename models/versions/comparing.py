@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from models.assembly import put_together
-from models.lineups import Loaded
+from models.lineup import Loaded
 from models.parts import GuideParts, Parts
 from models.prompting import prompt_token_ids, response_token_ids
 from models.versions.checking import ALONE

@@ -11,7 +11,8 @@ from typing import Any
 from models.assembly import with_guides
 from models.engine import Engine, Trial
 from models.guides import hash_files
-from models.lineups import Beside, Loaded
+from models.lineup import Loaded
+from models.lineups import Beside
 from models.loading import choose_placement, fetch
 from models.parts import GuideParts, load_guide
 from models.presets import GuideSpec, Source

@@ -5,18 +5,24 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from models import lineups
+from models.assembly import with_guides
+from models.fused import FusedForward
+from models.lineups import Beside
 from models.options import EngineOptions, StepPath
 from models.versions.publishing import GuideVersions
 from steering.errors import BlendError, CapacityError
 from steering.types import Blend
 from tests.models.tiny import ARCHITECTURES
 from tests.models.versions.conftest import IN_BACKGROUND, PLAIN, World, answered, ask, texts
+from tests.ui.pages import wait_until
 
 Worlds = Callable[[str], World]
 STATIC = EngineOptions(in_background=False, memory_fraction=0.004, path=StepPath.STATIC)
@@ -142,14 +148,79 @@ def test_the_old_guides_memory_is_given_back_when_their_last_request_has_ended(w
     assert engine._lineups.n_alive == 2
     assert model() is not None
     assert [last.finished for last in under_way][-1]
-    deadline = time.monotonic() + 10
-    while engine._lineups.n_alive > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    gc.collect()  # transformers' models have cycles of their own
-    assert engine._lineups.n_alive == 1
-    assert model() is None
+    wait_until(lambda: engine._lineups.n_alive == 1)
     assert forward() is None
+    gc.collect()  # transformers' models have cycles of their own
+    assert model() is None
     engine.close()
+
+
+def test_every_lineup_after_the_first_is_given_back_without_looking_for_cycles(world: World, tmp_path: Path) -> None:
+    """Each kept a copy of all weights until Python happened to look."""
+    versions = world.start(tmp_path, IN_BACKGROUND)
+    engine = versions.engine
+    number = publish(versions, world.guide("third"))
+    gc.collect()
+    gc.disable()
+    try:
+        with versions.try_out("wit", number) as tried:
+            assert [last.finished for last in tried.trial.compare(ask())][-1]
+            held = weakref.ref(engine._lineups._alive[-1].loaded.ensemble.members)
+            del tried
+        retired = weakref.ref(engine._loaded.ensemble.members)
+        versions.publish("wit", 0)
+        wait_until(lambda: engine._lineups.n_alive == 1)
+        assert held() is None
+        assert retired() is None
+    finally:
+        gc.enable()
+        engine.close()
+
+
+def test_a_trial_and_everybody_else_share_what_the_engine_takes_on(world: World, tmp_path: Path) -> None:
+    versions = world.start(tmp_path, replace(IN_BACKGROUND, max_slots=4))
+    engine = versions.engine
+    number = publish(versions, world.guide("third"))
+    most = 0
+    with versions.try_out("wit", number) as tried:
+        runs = [
+            compare(ask(seed, n_tokens=40)) for seed in range(3) for compare in (engine.compare, tried.trial.compare)
+        ]
+        with ThreadPoolExecutor(len(runs)) as threads:
+            ended = [threads.submit(lambda run=run: list(run)[-1].finished) for run in runs]  # type: ignore[misc]
+            while not all(each.done() for each in ended):
+                most = max(most, engine.n_slots)
+        assert all(each.result() for each in ended)
+    assert 2 <= most <= 4
+    engine.close()
+
+
+def test_guides_that_are_tried_stay_what_they_are_when_others_take_over_weights_in_place(
+    world: World, tmp_path: Path
+) -> None:
+    versions = world.start(tmp_path, STATIC)
+    loaded = versions.engine._loaded
+    tried = with_guides(loaded, loaded.parts.guides, Beside.EVERYBODY).ensemble.members.groups[0].forward_pass
+    assert isinstance(tried, FusedForward)
+    layers = list(tried.layers)
+    publish(versions, world.guide("third"))
+    published = versions.engine._loaded.ensemble.members.groups[0].forward_pass
+    assert isinstance(published, FusedForward)
+    assert all(one is other for one, other in zip(tried.layers, layers, strict=True))
+    assert published.layers[0] is not layers[0]
+
+
+def test_an_arena_that_has_its_memory_leaves_the_rest_to_trials(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = world.start(tmp_path, STATIC)
+    engine = versions.engine
+    number = publish(versions, world.guide("third"))
+    texts(engine, ask())
+    assert engine._scheduler.has_arena
+    monkeypatch.setattr(lineups, "free_bytes", lambda device: engine._loaded.limits.cache_bytes // 2)
+    with versions.try_out("wit", number) as tried:
+        assert [last.finished for last in tried.trial.compare(ask())][-1]
 
 
 def test_weights_are_shared_with_the_lineup_before_and_not_doubled_in_place(world: World, tmp_path: Path) -> None:
