@@ -67,7 +67,11 @@ def is_browser_token(value: object) -> TypeGuard[str]:
 
 
 def key_hash(secret: bytes, token: str) -> str:
-    """What the database knows an annotator by: HMAC-SHA-256 of the browser's token, in hexadecimal."""
+    """What the database knows an annotator by: HMAC-SHA-256 of the browser's token, in hexadecimal.
+
+    What else is signed with the secret has a line break in it, which no token and no name has: a database's key hashes
+    are nobody's signatures.
+    """
     return hmac.new(secret, token.encode(), hashlib.sha256).hexdigest()
 
 

@@ -84,7 +84,7 @@ class GuidesActions:
 
     def session_token(self, session_id: str) -> str:
         """What a page must show with everything it changes; the same after a restart of the server."""
-        return key_hash(self._secret, f"guides-session:{session_id}")
+        return key_hash(self._secret, f"guides-session\n{session_id}")
 
     def check_token(self, session_id: str, token: object) -> None:
         """Refuse a page that was not given this token, and any page that is open to everybody.

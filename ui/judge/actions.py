@@ -85,7 +85,7 @@ class JudgeActions:
             raise InputError(wording.BAD_TOKEN, hint=wording.BAD_TOKEN_HINT)
 
     def _signed(self, session_id: str) -> str:
-        return key_hash(self._secret, f"judge-session:{session_id}")
+        return key_hash(self._secret, f"judge-session\n{session_id}")
 
     def consent_of(self, study_id: str) -> str:
         """The text a judge must accept before judging; empty for none.

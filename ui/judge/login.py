@@ -71,7 +71,7 @@ def credential_for(login: Login, secret: bytes, now: float | None = None) -> str
     """What a page of this account shows instead of a name, for some hours."""
     until = round((time.time() if now is None else now) + VALID_SECONDS)
     claim = f"{_PREFIX}:{until}:{login.account_id}:{login.username}"
-    return f"{claim}:{key_hash(secret, claim)}"
+    return f"{claim}:{_signed(claim, secret)}"
 
 
 def login_from(credential: str, secret: bytes, now: float | None = None) -> Login:
@@ -81,9 +81,13 @@ def login_from(credential: str, secret: bytes, now: float | None = None) -> Logi
         InputError: this server did not make it, or too long ago.
     """
     claim, _, signature = credential.rpartition(":")
-    if not hmac.compare_digest(signature.encode(), key_hash(secret, claim).encode()):
+    if not hmac.compare_digest(signature.encode(), _signed(claim, secret).encode()):
         raise InputError(wording.BAD_LOGIN, hint=wording.BAD_LOGIN_HINT)
     _, until, account_id, username = claim.split(":")
     if int(until) < (time.time() if now is None else now):
         raise InputError(wording.OLD_LOGIN, hint=wording.OLD_LOGIN_HINT)
     return Login(account_id, username)
+
+
+def _signed(claim: str, secret: bytes) -> str:
+    return key_hash(secret, f"login-credential\n{claim}")

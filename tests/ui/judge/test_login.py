@@ -16,6 +16,7 @@ import gradio as gr
 import pytest
 from gradio.helpers import special_args
 from itsdangerous import TimestampSigner
+from sqlalchemy import select
 from starlette.requests import Request
 
 from steering.errors import InputError
@@ -24,14 +25,16 @@ from storage.records_pairs import PairFilter
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
+from storage.tables import AnnotatorRow
 from tests.ui.judge.serving import a_study
 from tests.ui.pages import free_port, made
 from ui import wording_judge as wording
 from ui.components.judge import build_judge
-from ui.judge.actions import JudgeActions
+from ui.judge.actions import JudgeActions, normalised
 from ui.judge.events import add_judge_page
 from ui.judge.handlers import JudgeHandlers
 from ui.judge.login import VALID_SECONDS, Login, can_log_in, credential_for, is_credential, login_from, login_of
+from ui.visitors import key_hash, server_secret
 
 ROOT = Path(__file__).parents[3]
 SECRET = b"s" * 32
@@ -110,6 +113,24 @@ def test_a_changed_credential_is_refused(change: object) -> None:
     changed = change(credential_for(ADA, SECRET, now=10**9))  # type: ignore[operator]
     with pytest.raises(InputError, match="cannot be used"):
         login_from(changed, SECRET, now=10**9)
+
+
+def test_what_is_stored_of_a_typed_name_is_no_signature_of_the_servers(
+    actions: JudgeActions, database: Database, tmp_path: Path
+) -> None:
+    """Once the key hash of the name "judge-session:x" was the token of session x, for all who can read a snapshot."""
+    study_id, secret = a_study(SqlStudies(database), 1), server_secret(tmp_path)
+    names = [f"{page}-session{gap}x" for page in ("judge", "studies", "guides") for gap in (":", "\n")]
+    for name in names:
+        actions.start(study_id, name, False)
+    with database.reading() as session:
+        stored = set(session.scalars(select(AnnotatorRow.key_hash)))
+    assert len(stored) == 6
+    assert actions.session_token("x").rpartition(".")[2] not in stored
+    for page in ("studies", "guides"):
+        assert key_hash(secret, f"{page}-session\nx") not in stored
+    claim, _, signature = credential_for(ADA, SECRET).rpartition(":")
+    assert signature != key_hash(SECRET, normalised(claim))
 
 
 @pytest.mark.parametrize("profile", [{}, USERINFO | {"sub": ""}, USERINFO | {"preferred_username": "a:b"}])

@@ -126,7 +126,7 @@ def test_on_a_page_open_to_everybody_nothing_is_made_changed_or_told_of_changes(
         listed = maker.call("studies")
         assert "pilot" in listed
         assert maker.token == ""
-        token = key_hash(server_secret(tmp_path), f"studies-session:{maker.session_hash}")
+        token = key_hash(server_secret(tmp_path), f"studies-session\n{maker.session_hash}")
         for answer in (
             maker.call("make", token, "", *form),
             maker.call("check", token, *form),
