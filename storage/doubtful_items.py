@@ -1,5 +1,6 @@
 """How uncertain the ranking is at each item of a study, kept for a while because judges ask after every judgement."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +16,12 @@ REST = 20
 """Working it out anew takes at most one part in so many of the time of the process."""
 MAX_STUDIES = 100
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class _Kept:
-    """What is known of one study. ``pairs`` never changes once a study is open."""
+    """What is known of one study. ``pairs`` only change in number: while the study is written, items are added."""
 
     pairs: Mapping[str, BlendPair] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -36,10 +39,10 @@ class DoubtfulItems:
         self._lock = threading.Lock()
 
     def scores(self, study: Study) -> Mapping[str, float]:
-        """The doubt at each regular item of an open study, from 0 to 0.5; up to some seconds old.
+        """The doubt at each regular item of a study, from 0 to 0.5; up to some seconds old.
 
-        Raises:
-            StorageError: the database cannot be read.
+        Where it cannot be worked out, the last ones: what is asked next is then less well chosen, and nobody's
+        judgement is refused for that.
         """
         with self._lock:
             if study.id not in self._kept and len(self._kept) >= MAX_STUDIES:
@@ -48,17 +51,20 @@ class DoubtfulItems:
             if kept.is_worked_on or self._clock() < kept.good_until:
                 return kept.scores
             kept.is_worked_on = True
+        started = self._clock()
         try:
             self._work_out(study, kept)
+        except Exception:  # whatever it is, it must not stand between a judge and a save
+            logger.exception("the ranking of study %s was not worked out anew", study.id)
         finally:
+            now = self._clock()
+            kept.good_until = now + max(KEPT_SECONDS, REST * (now - started))
             kept.is_worked_on = False
         return kept.scores
 
     def _work_out(self, study: Study, kept: _Kept) -> None:
-        started = self._clock()
-        kept.pairs = kept.pairs or self._results.blends_of_items(study.id)
+        if len(kept.pairs) != self._results.n_items(study.id):
+            kept.pairs = self._results.blends_of_items(study.id)
         counts = self._results.outcome_counts(PairFilter(study_ids=(study.id,)))
         by_pair: dict[PairKeys, float] = doubts(counts, kept.pairs.values(), study.settings.dimensions)
         kept.scores = {item_id: by_pair[(first.key, second.key)] for item_id, (first, second) in kept.pairs.items()}
-        now = self._clock()
-        kept.good_until = now + max(KEPT_SECONDS, REST * (now - started))
