@@ -132,6 +132,7 @@ def study_plan(document: Mapping[str, Any], folder: Path) -> StudyPlan:
         ordering=_ordering(study),
         **{field: study[name] for name, field in _SAME.items() if name in study},
     )
+    _check_reveal(settings)
     gold = tuple(_gold(where, entry, settings) for where, entry in _entries(study, "gold"))
     if bool(gold) != (settings.gold_share > 0):
         raise SettingsError(
@@ -139,6 +140,23 @@ def study_plan(document: Mapping[str, Any], folder: Path) -> StudyPlan:
             hint="Give both: [[gold]] and the share of them in what each annotator is asked, such as 0.1.",
         )
     return StudyPlan(study["name"], settings, gold)
+
+
+def _check_reveal(settings: StudySettings) -> None:
+    """Refuse to tell whose an answer was where the same answer comes again."""
+    if not settings.reveals:
+        return
+    if settings.repeat_share > 0:
+        raise SettingsError(
+            f"reveal is true, and repeat_share is {settings.repeat_share:g}: who is asked again would have been told.",
+            hint="Leave out one of the two.",
+        )
+    if len(settings.blends) > 2:
+        raise SettingsError(
+            f"reveal is true, and there are {len(settings.blends)} blends: each answer stands in several comparisons, "
+            "and the first one would tell whose it is in the others.",
+            hint="Compare two blends, or leave out reveal.",
+        )
 
 
 def _prompts(study: Mapping[str, Any], folder: Path) -> tuple[Prompt, ...]:

@@ -49,10 +49,19 @@ def test_the_example_of_the_documentation_says_what_its_comments_say(tmp_path: P
     assert settings.dimensions == ("overall", "helpfulness")
     assert settings.blends[2] == NamedBlend("both", {"helpfulness": 2.0, "harmlessness": 1.0})
     assert (settings.overlap, settings.gold_share, settings.repeat_share, settings.seed) == (2, 0.1, 0.1, 7)
-    assert (settings.reveals, settings.ordering, settings.sampling.max_new_tokens) == (True, Ordering.FEWEST, 60)
+    assert (settings.reveals, settings.ordering, settings.sampling.max_new_tokens) == (False, Ordering.FEWEST, 60)
     assert settings.consent.startswith("Your judgements are stored")
     (gold,) = plan.gold
     assert gold.answers == {"overall": Outcome.A, "helpfulness": Outcome.A}
+
+
+@pytest.mark.parametrize(("share", "says"), [("0.1", "repeat_share is 0.1"), ("0.0", "3 blends")])
+def test_whose_an_answer_was_is_not_told_where_the_answer_comes_again(tmp_path: Path, share: str, says: str) -> None:
+    text = example().replace("reveal = false", "reveal = true").replace("repeat_share = 0.1", f"repeat_share = {share}")
+    with pytest.raises(SettingsError, match=f"reveal is true, and .*{says}"):
+        read_study(written(tmp_path, "pilot.toml", text))
+    two = re.sub(r'\[\[blends\]\]\nname = "both"\n.*\n', "", text).replace("repeat_share = 0.1", "repeat_share = 0.0")
+    assert read_study(written(tmp_path, "pilot.toml", two)).settings.reveals
 
 
 def test_every_field_of_the_table_in_the_documentation_exists_and_every_field_is_in_the_table() -> None:

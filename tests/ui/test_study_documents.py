@@ -57,6 +57,8 @@ def plans(draw: st.DrawFn) -> StudyPlan:
         GoldPair(draw(conversations), f"{draw(typed)} right", f"{draw(typed)} wrong", tuple(dimensions))
         for _ in range(draw(st.integers(0, 2)))
     )
+    repeat_share = draw(st.sampled_from([0.0, 0.1, 0.75]))
+    can_reveal = repeat_share == 0 and (is_drawn or len(blends) == 2)
     settings = StudySettings(
         prompts=tuple(prompts),
         questions=tuple(Question(dimension, draw(named)) for dimension in dimensions),
@@ -65,9 +67,9 @@ def plans(draw: st.DrawFn) -> StudyPlan:
         sampling=draw(samplings),
         overlap=draw(st.integers(1, 9)),
         gold_share=0.25 if gold else 0.0,
-        repeat_share=draw(st.sampled_from([0.0, 0.1, 0.75])),
+        repeat_share=repeat_share,
         consent=draw(st.just("") | named),
-        reveals=draw(st.booleans()),
+        reveals=can_reveal and draw(st.booleans()),
         ordering=draw(st.sampled_from(Ordering)),
         seed=draw(st.integers(0, 2**31)),
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steering.errors import InputError, PromptError
+from steering.errors import InputError, PromptError, SettingsError
 from steering.types import Message, Role
 from storage.records_pairs import NamedBlend
 from storage.records_studies import Ordering, Question
@@ -61,7 +61,6 @@ def test_everything_that_is_typed_is_in_the_study() -> None:
         gold_2_wrong="Fish.",
         seed=12,
         order="uncertain",
-        reveal=True,
         consent="Agree.",
         temperature=1,
         plausibility=" 0.2 ",
@@ -70,10 +69,16 @@ def test_everything_that_is_typed_is_in_the_study() -> None:
     assert settings.dimensions == ("overall", "harmlessness", "wit")
     assert settings.blends[2] == NamedBlend("helpful", {"helpfulness": 2.5})
     assert (settings.overlap, settings.repeat_share, settings.gold_share) == (3, 0.07, 0.1)
-    assert (settings.seed, settings.ordering, settings.reveals) == (12, Ordering.UNCERTAIN, True)
+    assert (settings.seed, settings.ordering, settings.reveals) == (12, Ordering.UNCERTAIN, False)
     assert (settings.consent, settings.sampling.temperature, settings.sampling.plausibility) == ("Agree.", 1, 0.2)
     (gold,) = plan.gold
     assert (gold.right, gold.wrong, gold.dimensions) == ("Two.", "Fish.", settings.dimensions)
+
+
+def test_what_is_told_after_each_judgement_is_refused_where_it_would_tell_of_later_items() -> None:
+    assert planned(typed(reveal=True)).settings.reveals
+    with pytest.raises(SettingsError, match=r"and repeat_share is 0\.07"):
+        planned(typed(reveal=True, repeat_share=7))
 
 
 def test_blends_may_be_drawn_from_the_ranges_that_are_given() -> None:
