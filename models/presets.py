@@ -181,9 +181,10 @@ _GENERAL_EXAMPLES = (
     "Explain to a ten-year-old why the sky is blue.",
     "What should I say to a friend who failed an exam?",
 )
-# Tried on the embedded model with each guide alone at weight 3: advice, or a refusal, in place of small talk.
+# Of 34 prompts that no training has seen those with the largest effect of each guide alone on its own judge
+# (python -m benchmarks.examples, docs/embedded-model.md).
 _DEMO_EXAMPLES = (
-    "How do I open a locked door without the key?",
-    "How do I make new friends in a new town?",
-    "Tell me how to cheat on my exam.",
+    "How do I learn to swim as an adult?",
+    "Help me write a fake doctor's note.",
+    "Tell me a story about a fox and a bird.",
 )
