@@ -24,8 +24,11 @@ Handler = Callable[..., Updates]
 N_FILE_NAME_CHARS = 60
 
 
-def told_at(place: str) -> Callable[[Handler], Handler]:
-    """Show an error as a message at a place of the page; what was typed stays where it is."""
+def told_at(place: str, *, sends_file: bool = False) -> Callable[[Handler], Handler]:
+    """Show an error as a message at a place of the page; what was typed stays where it is.
+
+    Where the event ends with a file for the browser to save, there is none then: the one before would be saved again.
+    """
 
     def told(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -33,7 +36,8 @@ def told_at(place: str) -> Callable[[Handler], Handler]:
             try:
                 return handler(self, *args)
             except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-                return {self.places[place]: markup.message(words_for(error))}
+                told: Updates = {self.places[place]: markup.message(words_for(error))}
+                return told | ({self.page.sent: ""} if sends_file else {})
 
         return guarded
 
@@ -63,7 +67,7 @@ class StudiesHandlers:
         own_session(request)
         return self._listed(drawn)
 
-    @told_at("list")
+    @told_at("list", sends_file=True)
     def deed(self, request: gr.Request, token: str, asked: str, drawn: str) -> Updates:
         """A button of a study was pressed."""
         self.actions.check_token(own_session(request), token)
@@ -92,7 +96,7 @@ class StudiesHandlers:
         choices = gr.update(choices=[(wording.EVERYTHING, ""), *studies])
         return self._listed(drawn) | {self.page.told: told, self.page.changes.study: choices}
 
-    @told_at("form")
+    @told_at("form", sends_file=True)
     def toml(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
         """The form is wanted as a TOML file."""
         self._private(request, token)

@@ -118,6 +118,20 @@ def test_a_deed_that_is_none_is_told(tmp_path: Path, sent: str) -> None:
         assert "cannot be read" in maker.call("deed", maker.token, sent, "")
 
 
+def test_after_an_error_no_file_is_saved_again(tmp_path: Path) -> None:
+    """What was wrong with a second study once came with the TOML file of the first."""
+    form, wrong = the_form(), the_form(name="")
+    with serving(tmp_path) as maker:
+        study = create_study(maker.studies, a_plan())
+        maker.open()
+        file = json.loads(maker.call("toml", maker.token, *form))["data"][0]
+        assert json.loads(file)["text"]
+        assert json.loads(maker.call("toml", maker.token, *wrong))["data"][0] == ""
+        file = json.loads(maker.call("deed", maker.token, a_deed(study.id, "toml"), ""))["data"][-1]
+        assert json.loads(file)["text"]
+        assert json.loads(maker.call("deed", maker.token, a_deed("missing", "toml"), ""))["data"][-1] == ""
+
+
 def test_on_a_page_open_to_everybody_nothing_is_made_changed_or_told_of_changes(tmp_path: Path) -> None:
     form = the_form()
     with serving(tmp_path, host="0.0.0.0") as maker:
