@@ -21,7 +21,7 @@ from storage.repository import Repository
 from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
 from ui.judge import payload
-from ui.judge.login import Login, credential_for, is_credential, login_from
+from ui.judge.login import Login, credential_for, is_credential, is_like_a_login, login_from
 from ui.visitors import key_hash, server_secret
 
 MAX_REMEMBERED_STUDIES = 100
@@ -193,6 +193,8 @@ class JudgeActions:
         if len(spoken) > MAX_NAME_CHARS:
             words = wording.LONG_NAME.format(count=len(spoken), limit=MAX_NAME_CHARS)
             raise InputError(words, hint=wording.LONG_NAME_HINT)
+        if is_like_a_login(spoken):
+            raise InputError(wording.LIKE_A_LOGIN, hint=wording.LIKE_A_LOGIN_HINT)
         return self._repository.annotator(key_hash(self._secret, normalised(spoken)), display_name=spoken)
 
 

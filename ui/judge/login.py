@@ -7,6 +7,7 @@ request of its own that knows nothing of it, so the server hands a page of someb
 import hmac
 import re
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from ui.visitors import key_hash
 
 VALID_SECONDS = 8 * 3600.0  # as long as Gradio takes somebody for logged in
 _PREFIX = "huggingface-login"
+_MARK = wording.LOGGED_IN_NAME.format(name="").casefold()
 _ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
 
@@ -65,6 +67,13 @@ def login_of(profile: Mapping[str, object] | None) -> Login | None:
 def is_credential(name: object) -> bool:
     """Whether what stands for a name says to be a credential; nothing is checked."""
     return isinstance(name, str) and name.startswith(f"{_PREFIX}:")
+
+
+def is_like_a_login(name: str) -> bool:
+    """Whether a typed name could be taken for somebody's who logged in; what is not seen makes no other name."""
+    seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter)[0] not in "CZ")
+    squeezed = "".join(seen).casefold()
+    return "".join(_MARK.split()) in squeezed or squeezed.startswith(_PREFIX)
 
 
 def credential_for(login: Login, secret: bytes, now: float | None = None) -> str:

@@ -146,11 +146,31 @@ def test_an_account_goes_on_where_it_stopped_under_any_username_and_is_nobody_wh
     judge_one(actions, study_id, actions.credential(ADA))
     again = JudgeActions(SqlRepository(database), SqlStudies(database), tmp_path)
     assert answered(again, study_id, again.credential(Login(ADA.account_id, "countess"))) == 1
-    for typed in (ADA.username, ADA.display_name, f"huggingface-login\n{ADA.account_id}", ADA.account_id):
+    for typed in (ADA.username, ADA.account_id):
         assert answered(again, study_id, typed) == 0
     assert answered(again, study_id, again.credential(Login("other", ADA.username))) == 0
     (count,) = SqlResults(database).annotator_counts(PairFilter())
     assert count.display_name == "ada-l (Hugging Face)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ADA.display_name,
+        "ADA-L (hugging face)",
+        "ada-l  (Hugging\u00a0Face )",
+        "ada-l (Hug\u200bging Face)",
+        "ada-l \uff08Hugging Face\uff09",
+        f"huggingface-login\n{ADA.account_id}",
+        f"HuggingFace-Login:9999999999:{ADA.account_id}:ada-l:0",
+    ],
+)
+def test_a_typed_name_that_looks_like_an_accounts_is_refused(
+    actions: JudgeActions, database: Database, name: str
+) -> None:
+    with pytest.raises(InputError, match="logged in with Hugging Face"):
+        actions.start(a_study(SqlStudies(database), 1), name, False)
+    assert actions.start(a_study(SqlStudies(database), 1), "Hugging Face", False).shown is not None
 
 
 def test_the_account_is_stored_as_a_keyed_hash_and_not_as_it_is(
