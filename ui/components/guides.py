@@ -193,9 +193,9 @@ def _build_run(is_private: bool) -> RunView:
         go_on = gr.Button(wording.GO_ON, elem_id="run-go-on", visible=False, min_width=110)
     with gr.Row(visible=False, equal_height=False, elem_classes="results-pair") as plots:
         with gr.Column(elem_classes="results-part", min_width=260):
-            loss = gr.Plot(label=wording.LOSS_PLOT, show_label=False, elem_id="run-loss")
+            loss = gr.Plot(label=wording.LOSS_PLOT, show_label=False, visible=False, elem_id="run-loss")
         with gr.Column(elem_classes="results-part", min_width=260):
-            accuracy = gr.Plot(label=wording.ACCURACY_PLOT, show_label=False, elem_id="run-accuracy")
+            accuracy = gr.Plot(label=wording.ACCURACY_PLOT, show_label=False, visible=False, elem_id="run-accuracy")
     found = gr.HTML(elem_id="run-found")
     with gr.Accordion(wording.LOG, open=False, visible=is_private, elem_id="run-log"):
         log = gr.Textbox(

@@ -206,8 +206,8 @@ class GuidesHandlers:
                 view.drawn: now,
                 view.log: log or wording.EMPTY_LOG,
                 view.plots: gr.update(visible=bool(shown)),
-                view.loss: loss_curve(events),
-                view.accuracy: accuracy_curve(events),
+                view.loss: gr.update(value=loss_curve(events), visible=bool(shown)),
+                view.accuracy: gr.update(value=accuracy_curve(events), visible=bool(shown)),
                 view.found: self._found(newest.ask.dimension, newest.version),
             }
         return updates
