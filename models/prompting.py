@@ -1,6 +1,6 @@
 """Prompts: from chat messages to token ids, with what people typed never becoming a control token."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -68,6 +68,12 @@ def response_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[in
     if not any(token in control for token in ids):
         return ids
     return _plain_ids(_plain_tokenizer(tokenizer, {}, control, next(_unused_characters({*text}))), text, control)
+
+
+def answer_end(eos_token_ids: Collection[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return which of the tokens that end an answer a written one ends with: the tokenizer's own if it is among them."""
+    own = tokenizer.eos_token_id
+    return int(own) if own in eos_token_ids else min(eos_token_ids)
 
 
 def _unused_characters(used: set[str]) -> Iterator[str]:

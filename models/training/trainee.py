@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import Placement, load_model, load_tokenizer, told_as_load_error
+from models.prompting import answer_end
 from models.training.settings import ALL_LINEAR, AdapterSettings
 from steering.errors import LoadError, SettingsError
 
@@ -133,11 +134,10 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _eos_token_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> int:
-    """What an answer of this model ends with: of several, the tokenizer's own where it is among them."""
+    """What an answer of this model ends with: what the model's generation settings say, else the tokenizer."""
     eos = model.generation_config.eos_token_id if model.generation_config else None
+    eos = tokenizer.eos_token_id if eos is None else eos
     choices = [eos] if isinstance(eos, int) else list(eos or [])
-    if tokenizer.eos_token_id in choices or (not choices and tokenizer.eos_token_id is not None):
-        return int(tokenizer.eos_token_id)
     if not choices:
         raise LoadError(f"Neither model nor tokenizer in {folder} says what ends an answer.", hint="Set eos_token.")
-    return int(choices[0])
+    return answer_end(choices, tokenizer)

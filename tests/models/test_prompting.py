@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from models.presets import load_preset
-from models.prompting import prompt_token_ids
+from models.prompting import answer_end, prompt_token_ids
 from steering.errors import PromptError
 from steering.types import Message, Role
 from tests.models import odd_tokenizers
@@ -268,3 +268,10 @@ def test_half_of_a_surrogate_pair_is_refused_before_anything_reads_it(content: s
 def test_someone_who_types_every_private_use_character_is_told_so() -> None:
     with pytest.raises(PromptError, match="private-use"):
         prompt_token_ids(make_tokenizer(), chat("".join(map(chr, range(0xF0000, 0x10FFFE)))))
+
+
+@pytest.mark.parametrize(("ends", "expected"), [([4], 4), ([2, 4], 4), ([4, 2], 4), ([3, 2], 2)])
+def test_a_written_answer_ends_with_the_tokenizers_own_end_where_the_model_knows_it(
+    ends: list[int], expected: int
+) -> None:
+    assert answer_end(ends, make_tokenizer()) == expected  # whose own end is 4

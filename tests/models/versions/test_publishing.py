@@ -14,10 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.guides import CARD_NAME
-from models.versions.comparing import Pair, PairTest, compare_on_pairs
 from models.versions.publishing import GuideVersions
-from steering.errors import InputError, LoadError, TillerError, VocabularyError
-from steering.types import Message, Role
+from steering.errors import LoadError, TillerError, VocabularyError
 from tests.models.tiny import make_tokenizer, save_lora, save_model
 from tests.models.versions.conftest import PLAIN, World, answered, ask, texts
 
@@ -244,38 +242,6 @@ def test_killed_ten_times_during_swaps_the_engine_starts_with_what_the_registry_
             assert len(history) >= n_activations
             n_activations = len(history)
     assert n_activations > n_before + 5
-
-
-def test_two_versions_are_compared_on_pairs_by_what_each_says_of_them(world: World, tmp_path: Path) -> None:
-    """The oracle is the unguided answers' scores: a guide's reward of a text, summed without its end by other code."""
-    from models.loading import choose_placement
-    from models.parts import load_base, load_guide
-
-    placement = choose_placement("cpu", "float32")
-    a, b = (load_guide(world.preset.guides[index], placement) for index in (0, 1))
-    words = ["the cat sat", "the dog ran to the door", "on the mat", "mat mat mat", "a door", "and the dog"]
-    prompt = (Message(Role.USER, "the cat"),)
-    pairs = [Pair(prompt, one, other) for one in words for other in words if one < other]
-    found = compare_on_pairs(load_base(world.preset, placement), a, b, pairs)
-    turned = [Pair(pair.messages, pair.rejected, pair.chosen) for pair in pairs]
-    a, b = (load_guide(world.preset.guides[index], placement) for index in (0, 1))
-    back = compare_on_pairs(load_base(world.preset, placement), b, a, turned)
-    assert found.n_pairs == back.n_pairs == 15
-    assert found.accuracy_a == pytest.approx(1 - back.accuracy_b)
-    assert found.accuracy_b == pytest.approx(1 - back.accuracy_a)
-    assert (found.n_only_a, found.n_only_b) == (back.n_only_a, back.n_only_b)
-    assert found.n_only_a - found.n_only_b == round(15 * (found.accuracy_a - found.accuracy_b))
-    with pytest.raises(InputError, match="no pair"):
-        compare_on_pairs(load_base(world.preset, placement), a, b, [])
-
-
-@pytest.mark.parametrize(
-    ("only_a", "only_b", "p_value"),
-    [(0, 0, 1.0), (5, 5, 1.0), (0, 5, 0.0625), (1, 9, 22 / 1024), (9, 1, 22 / 1024)],
-)
-def test_the_paired_test_is_the_exact_one(only_a: int, only_b: int, p_value: float) -> None:
-    """By hand: 2·(1 + 10) / 2¹⁰ for one of ten, 2 / 2⁵ for none of five."""
-    assert PairTest(100, 0.5, 0.5, only_a, only_b).p_value == pytest.approx(p_value)
 
 
 def test_answers_record_the_hash_of_the_version_that_wrote_them(two: GuideVersions) -> None:

@@ -1,0 +1,54 @@
+"""Two versions read the same pairs."""
+
+import pytest
+
+from models.loading import choose_placement
+from models.parts import load_base, load_guide
+from models.versions.comparing import Pair, PairTest, compare_on_pairs
+from steering.errors import InputError
+from steering.types import Message, Role
+from tests.models.versions.conftest import World
+
+
+def test_two_versions_are_compared_on_pairs_by_what_each_says_of_them(world: World) -> None:
+    """The oracle is the unguided answers' scores: a guide's reward of a text, summed without its end by other code."""
+    placement = choose_placement("cpu", "float32")
+    a, b = (load_guide(world.preset.guides[index], placement) for index in (0, 1))
+    words = ["the cat sat", "the dog ran to the door", "on the mat", "mat mat mat", "a door", "and the dog"]
+    prompt = (Message(Role.USER, "the cat"),)
+    pairs = [Pair(prompt, one, other) for one in words for other in words if one < other]
+    found = compare_on_pairs(load_base(world.preset, placement), a, b, pairs)
+    turned = [Pair(pair.messages, pair.rejected, pair.chosen) for pair in pairs]
+    a, b = (load_guide(world.preset.guides[index], placement) for index in (0, 1))
+    back = compare_on_pairs(load_base(world.preset, placement), b, a, turned)
+    assert found.n_pairs == back.n_pairs == 15
+    assert found.accuracy_a == pytest.approx(1 - back.accuracy_b)
+    assert found.accuracy_b == pytest.approx(1 - back.accuracy_a)
+    assert (found.n_only_a, found.n_only_b) == (back.n_only_a, back.n_only_b)
+    assert found.n_only_a - found.n_only_b == round(15 * (found.accuracy_a - found.accuracy_b))
+    with pytest.raises(InputError, match="no pair"):
+        compare_on_pairs(load_base(world.preset, placement), a, b, [])
+
+
+def test_responses_end_in_a_comparison_as_they_do_in_training_where_the_model_knows_several_ends(world: World) -> None:
+    placement = choose_placement("cpu", "float32")
+    words = ["cat", "dog ran", "on the mat", "mat mat", "a door", "and the dog", "the", "to", "ran on"]
+    pairs = [Pair((Message(Role.USER, "a"),), one, other) for one in words for other in words if one < other]
+
+    def found(ends: int | list[int]) -> PairTest:
+        base = load_base(world.preset, placement)
+        base.model.generation_config.eos_token_id = ends
+        return compare_on_pairs(base, *(load_guide(spec, placement) for spec in world.preset.guides), pairs)
+
+    own = found(4)  # which is the tokenizer's
+    assert found(2) != own, "the pairs cannot tell what they end with"
+    assert found([2, 4]) == own
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "p_value"),
+    [(0, 0, 1.0), (5, 5, 1.0), (0, 5, 0.0625), (1, 9, 22 / 1024), (9, 1, 22 / 1024)],
+)
+def test_the_paired_test_is_the_exact_one(only_a: int, only_b: int, p_value: float) -> None:
+    """By hand: 2·(1 + 10) / 2¹⁰ for one of ten, 2 / 2⁵ for none of five."""
+    assert PairTest(100, 0.5, 0.5, only_a, only_b).p_value == pytest.approx(p_value)
