@@ -71,7 +71,7 @@ def response_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[in
 
 
 def answer_end(eos_token_ids: Collection[int], tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return which of the tokens that end an answer a written one ends with: the tokenizer's own if it is among them."""
+    """Return which of the tokens that end an answer a written one ends with: the tokenizer's own if it is there."""
     own = tokenizer.eos_token_id
     return int(own) if own in eos_token_ids else min(eos_token_ids)
 

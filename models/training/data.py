@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from models.training.ancestry import Seen
 from models.training.rows import Preference, RowsRead
 from steering.errors import InputError, SettingsError
 
@@ -56,7 +57,10 @@ class DataSettings:
 
 @dataclass
 class DataReport:
-    """What became of the rows; ``left_out`` counts preferences by reason, ``n_annotators`` those that are used."""
+    """What became of the rows; ``left_out`` counts preferences by reason, ``n_annotators`` those that are used.
+
+    ``n_seen_by_parent``: pairs that would have been tested on, had the parent not been trained on their prompts.
+    """
 
     n_read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -64,6 +68,7 @@ class DataReport:
     n_train: int = 0
     n_replayed: int = 0
     n_held_out: int = 0
+    n_seen_by_parent: int = 0
     n_prompts: int = 0
     n_annotators: int = 0
     quarantined: list[str] = field(default_factory=list)
@@ -83,11 +88,15 @@ class Split:
     report: DataReport
 
 
+_NOTHING = Seen()
+
 Fits = Callable[[Preference], str]
 """Says why a preference is left out for its length; empty where it fits."""
 
 
-def choose(read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits, *, pairs_only: bool) -> Split:
+def choose(
+    read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits, *, pairs_only: bool, seen: Seen = _NOTHING
+) -> Split:
     """Apply the rules to what was read, and split it.
 
     In this order: unreliable annotators are left out; so is what does not fit; what one annotator said twice counts
@@ -100,6 +109,8 @@ def choose(read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits
         settings: the rules.
         fits: the limits of length.
         pairs_only: whether responses judged on their own are left out.
+        seen: what the guide that is trained further was trained on, which is never tested on. Such a prompt is trained
+            on again, but where an export has test prompts of its own it is left out.
 
     Raises:
         InputError: nothing is left to train on, or nothing to test on.
@@ -111,6 +122,9 @@ def choose(read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits
     held_out = rules.apply(read.held_out, reliability)
     if not read.held_out:
         held_out = [each for each in candidates if is_held_out(each.prompt_key, settings)]
+    seen_prompts = {each.prompt_key for each in held_out if seen.has(each)}
+    report.n_seen_by_parent = sum(each.prompt_key in seen_prompts for each in held_out)
+    held_out = [each for each in held_out if each.prompt_key not in seen_prompts]
     # TRL's rows may have the same prompt in both files
     tested = {each.prompt_key for each in held_out}
     train = [each for each in candidates if each.prompt_key not in tested]
@@ -118,7 +132,8 @@ def choose(read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits
     if not train or not tested_pairs:
         raise InputError(
             f"{len(train)} preferences are left to train on and {len(tested_pairs)} pairs to test on, of "
-            f"{report.n_read} read; left out: {dict(report.left_out) or 'none'}.",
+            f"{report.n_read} read; left out: {dict(report.left_out) or 'none'}; not tested on, because the parent was "
+            f"trained on their prompts: {report.n_seen_by_parent}.",
             hint="Use more data or looser rules. Whole prompts are held out, so several are needed.",
         )
     held_out = _sample(tested_pairs, settings.max_held_out, settings.seed)

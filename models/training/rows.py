@@ -38,6 +38,11 @@ class Preference:
         """The same for the same prompt."""
         return json.dumps([[message.role.value, message.content] for message in self.messages])
 
+    @property
+    def prompt_hash(self) -> str:
+        """The same for the same prompt, without anybody's words."""
+        return hashlib.sha256(self.prompt_key.encode()).hexdigest()[:16]
+
 
 @dataclass
 class RowsRead:

@@ -18,6 +18,7 @@ from models.assembly import load_engine
 from models.guides import CARD_NAME, GuideCard, hash_files, read_card
 from models.loading import choose_placement, context_length, fetch
 from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
+from models.training.ancestry import TRAINED_PROMPTS, seen_by
 from models.training.batches import choose_layout
 from models.training.calibrate import calibrate
 from models.training.data import Split, choose
@@ -132,7 +133,8 @@ def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Spli
     judged_as = settings.judged_as or settings.dimension
     read, earlier = (read_rows(paths, judged_as) for paths in (settings.data, settings.replay))
     pairs_only = settings.loss.kind is not LossKind.UNPAIRED
-    split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only)
+    seen = seen_by(settings.parent)
+    split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only, seen=seen)
     examples = encoder.examples([*split.train, *split.replayed])
     optimiser = settings.optimiser
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
@@ -209,6 +211,7 @@ def _card(
 ) -> dict[str, Any]:
     parent = read_card(settings.parent) if settings.parent else GuideCard()
     number = settings.version or (parent.version or 0) + 1
+    trained = [*split.train, *split.replayed]
     libraries = {name: version(name) for name in _LIBRARIES}
     return {
         "id": f"{base.source.label}-{settings.dimension}-v{number}",
@@ -219,11 +222,12 @@ def _card(
         "unit": unit,
         "parent_version": parent.version if settings.parent else None,
         "parent_hash": hash_files(settings.parent) if settings.parent else None,
-        "n_pairs": len(split.train) + len(split.replayed),
+        "n_pairs": len(trained),
         "held_out_accuracy": found["accuracy"],
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "licence": settings.licence,
-        "data_ids": [each.id for each in [*split.train, *split.replayed]],
+        "data_ids": [each.id for each in trained],
+        TRAINED_PROMPTS: seen_by(settings.parent).with_prompts_of(trained),
         "command": command,
         "metrics": found,
         "versions": libraries | {"python": platform.python_version()},

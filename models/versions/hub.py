@@ -8,12 +8,13 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
 from models.guides import CARD_NAME, is_model_file
+from models.training.ancestry import TRAINED_PROMPTS
 from models.versions.files import copy_synced
 from models.versions.registry import Version
 from steering.errors import InputError, LoadError
 
 # What a card says of the machine and the people a guide comes from stays here.
-_PRIVATE = ("command", "data_ids")
+_PRIVATE = ("command", "data_ids", TRAINED_PROMPTS)
 
 _CARD = """---
 {license}base_model: {base}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from models.training.ancestry import Seen
 from models.training.data import DataSettings, Split, choose, is_held_out
 from models.training.rows import Preference, RowsRead
 from steering.errors import InputError, SettingsError
@@ -141,6 +142,29 @@ def test_test_rows_of_an_export_are_what_is_tested_on_and_their_prompts_are_not_
     split = choose(read, RowsRead(), LOOSE, lambda _: "", pairs_only=True)
     assert {each.messages[0].content for each in split.train} == {"filler 1", "filler 2", "filler 3"}
     assert {each.messages[0].content for each in split.held_out} == {"filler 0", "q"}
+
+
+@pytest.mark.parametrize("by", ["prompt", "id"])
+def test_what_the_parent_was_trained_on_is_never_tested_on_and_is_counted(by: str) -> None:
+    parent = choose(RowsRead(train=fill(40)), RowsRead(), replace(LOOSE, seed=1), lambda _: "", pairs_only=True)
+    ids = frozenset(each.id for each in parent.train)
+    seen = Seen(frozenset(Seen().with_prompts_of(parent.train))) if by == "prompt" else Seen(ids=ids)
+    naive = chosen_of([])
+    overlap = [each for each in naive.held_out if each.id in ids]
+    assert overlap, "both seeds hold the same prompts out"
+    split = choose(RowsRead(train=fill()), RowsRead(), LOOSE, lambda _: "", pairs_only=True, seen=seen)
+    assert not {each.id for each in split.held_out} & ids
+    assert split.report.n_seen_by_parent == len(overlap)
+    assert {each.id for each in overlap} <= {each.id for each in split.train}
+
+
+def test_a_test_prompt_of_an_export_that_the_parent_was_trained_on_is_left_out() -> None:
+    seen = Seen(frozenset(Seen().with_prompts_of([preference("q", "other")])))
+    read = RowsRead(train=fill(4), held_out=[preference("q"), preference("r")])
+    split = choose(read, RowsRead(), LOOSE, lambda _: "", pairs_only=True, seen=seen)
+    assert {each.messages[0].content for each in split.held_out} == {"r"}
+    assert not any(each.messages[0].content == "q" for each in split.train)
+    assert split.report.n_seen_by_parent == 1
 
 
 def test_earlier_data_are_mixed_in_by_share_and_never_from_held_out_prompts() -> None:

@@ -89,6 +89,10 @@ def weights(guide: Path) -> dict[str, torch.Tensor]:
     return load_file(guide / "adapter_model.safetensors")
 
 
+def pair_lines(guide: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (guide / "pairs.jsonl").read_text().splitlines()]
+
+
 def test_a_run_killed_again_and_again_ends_in_the_very_weights_of_one_that_was_not(settings: TrainSettings) -> None:
     calm = replace(settings, out=settings.out.with_name("calm"))
     expected = weights(train(calm, "calm"))
@@ -120,7 +124,7 @@ def test_a_finished_run_has_a_guide_with_its_card_that_the_engine_loads_and_noth
     assert card.versions["torch"] == torch.__version__.split("+")[0] or card.versions["torch"] == torch.__version__
     assert card.licence == "Apache-2.0"
     assert card.parent_version is None
-    lines = [json.loads(line) for line in (guide / "pairs.jsonl").read_text().splitlines()]
+    lines = pair_lines(guide)
     halves = {half: {line["id"] for line in lines if line["half"] == half} for half in ("train", "held_out")}
     assert halves["train"] == set(card.data_ids)
     assert not halves["train"] & halves["held_out"]
@@ -142,7 +146,7 @@ def test_a_finished_run_has_a_guide_with_its_card_that_the_engine_loads_and_noth
 
 def test_a_guide_is_trained_further_with_its_earlier_data(settings: TrainSettings, tmp_path: Path) -> None:
     short = replace(settings, optimiser=replace(OPTIMISER, epochs=1.0))
-    parent = train(short, "")
+    parent = train(replace(short, choice=DataSettings(held_out_share=0.3, seed=1)), "")
     more = write_rows(tmp_path / "more.jsonl", some_rows(40, seed=5))
     child = train(
         replace(short, data=(more,), out=tmp_path / "child", parent=parent, replay=settings.data), "", resume=False
@@ -150,6 +154,11 @@ def test_a_guide_is_trained_further_with_its_earlier_data(settings: TrainSetting
     card, before = read_card(child), read_card(parent)
     assert (card.version, card.parent_version, card.parent_hash) == (2, 1, before.hash)
     assert card.metrics["data"]["n_replayed"] > 0
+    with_both = (*settings.data, more)
+    other = train(replace(short, data=with_both, out=tmp_path / "other", parent=child), "")
+    tested = {line["id"] for line in pair_lines(other) if line["half"] == "held_out"}
+    assert not tested & {*before.data_ids, *card.data_ids}
+    assert read_card(other).metrics["data"]["n_seen_by_parent"] > 0
     old = weights(parent)
     assert any(not torch.equal(old[name], weight) for name, weight in weights(child).items())
 

@@ -58,6 +58,7 @@ def test_a_pushed_version_has_its_files_and_a_model_card_and_nothing_private(
         held_out_accuracy=0.75,
         command="train --data /home/ada/secret.jsonl",
         data_ids=["j1"],
+        trained_prompts=["hashed"],
     )
     assert push(version, "me/wit", private=True) == "https://huggingface.co/me/wit"
     assert json.loads((uploaded / ".options").read_text()) == {"private": True, "exist_ok": True}
@@ -65,6 +66,7 @@ def test_a_pushed_version_has_its_files_and_a_model_card_and_nothing_private(
     card = (uploaded / CARD_NAME).read_text()
     assert "secret" not in card
     assert "j1" not in card
+    assert "hashed" not in card
     readme = (uploaded / "README.md").read_text()
     _, front, body = readme.split("---\n", 2)
     assert yaml.safe_load(front) == {
