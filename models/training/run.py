@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -196,14 +197,20 @@ def _calibrate(
     spec = GuideSpec(Source(str(guide.resolve())), dimension=settings.dimension, unit=1.0)
     preset = Preset("calibration", base.source, (spec,), None, base.chat_template)
     prompts: dict[str, tuple[Message, ...]] = {each.prompt_key: each.messages for each in split.held_out}
-    chosen = list(prompts.values())[: settings.calibration.n_prompts]
     stop.check()
     engine = load_engine(preset)
     try:
+        longest = engine.base.context_length - settings.calibration.n_tokens
+        fitting = (each for each in prompts.values() if len(engine.prompt_token_ids(each)) <= longest)
+        chosen = list(islice(fitting, settings.calibration.n_prompts))
+        if not chosen:
+            note = f"No held-out prompt leaves room for {settings.calibration.n_tokens} tokens; the unit is 1."
+            logger.warning(note)
+            return 1.0, {**asdict(settings.calibration), "n_prompts": 0, "note": note}
         calibration = calibrate(engine, chosen, settings.calibration, stop.check)
     finally:
         engine.close()
-    return calibration.unit, {**asdict(calibration), "n_prompts": len(chosen), **asdict(settings.calibration)}
+    return calibration.unit, {**asdict(calibration), **asdict(settings.calibration), "n_prompts": len(chosen)}
 
 
 def _card(

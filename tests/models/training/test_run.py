@@ -144,6 +144,23 @@ def test_a_finished_run_has_a_guide_with_its_card_that_the_engine_loads_and_noth
     assert engine.guides[0].unit == card.unit
 
 
+@pytest.mark.parametrize(("n_tokens", "n_prompts"), [(112, 2), (128, 0)])
+def test_the_unit_is_measured_on_prompts_that_leave_room_and_is_one_where_none_does(
+    settings: TrainSettings, caplog: pytest.LogCaptureFixture, n_tokens: int, n_prompts: int
+) -> None:
+    """The base reads 128 tokens; a few of the prompts are made too long for 112 more."""
+    rows = some_rows(60)
+    for row in rows[:30:2]:
+        row["prompt"] = [{"role": "user", "content": row["prompt"][0]["content"] + " the" * 16}]
+    write_rows(settings.data[0], rows)
+    calibration = CalibrationSettings(n_prompts=2, n_tokens=n_tokens)
+    card = read_card(train(replace(settings, optimiser=replace(OPTIMISER, epochs=1.0), calibration=calibration), ""))
+    assert card.metrics["calibration"]["n_prompts"] == n_prompts
+    if not n_prompts:
+        assert card.unit == 1.0
+        assert card.metrics["calibration"]["note"] in caplog.text
+
+
 def test_a_guide_is_trained_further_with_its_earlier_data(settings: TrainSettings, tmp_path: Path) -> None:
     short = replace(settings, optimiser=replace(OPTIMISER, epochs=1.0))
     parent = train(replace(short, choice=DataSettings(held_out_share=0.3, seed=1)), "")
