@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from models.answers import Answer, ComparisonRequest
 from models.engine import Engine
+from models.options import EngineOptions
 from models.training.settings import CalibrationSettings
 from steering.types import Blend, Message, SamplingSettings
 
@@ -14,6 +15,9 @@ _SMALLEST, _LARGEST = 2.0**-10, 64.0
 _MOST_STEPS = 14
 _CLOSE = 0.01
 _TOGETHER = 24
+
+# the application may be answering on the same GPU
+ENGINE_OPTIONS = EngineOptions(memory_fraction=0.2, max_slots=_TOGETHER)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from models.loading import choose_placement, context_length, fetch
 from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
 from models.training.ancestry import TRAINED_PROMPTS, seen_by
 from models.training.batches import choose_layout
-from models.training.calibrate import calibrate
+from models.training.calibrate import ENGINE_OPTIONS, calibrate
 from models.training.data import Split, choose
 from models.training.encoding import Encoder
 from models.training.evaluate import accuracy, metrics
@@ -198,7 +198,7 @@ def _calibrate(
     preset = Preset("calibration", base.source, (spec,), None, base.chat_template)
     prompts: dict[str, tuple[Message, ...]] = {each.prompt_key: each.messages for each in split.held_out}
     stop.check()
-    engine = load_engine(preset)
+    engine = load_engine(preset, dtype=settings.optimiser.dtype, options=ENGINE_OPTIONS)
     try:
         longest = engine.base.context_length - settings.calibration.n_tokens
         fitting = (each for each in prompts.values() if len(engine.prompt_token_ids(each)) <= longest)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.assembly import load_engine
+from models.engine import Engine
 from models.guides import hash_files, read_card
 from models.options import EngineOptions
 from models.presets import GuideSpec, Preset, Source
@@ -159,6 +160,22 @@ def test_the_unit_is_measured_on_prompts_that_leave_room_and_is_one_where_none_d
     if not n_prompts:
         assert card.unit == 1.0
         assert card.metrics["calibration"]["note"] in caplog.text
+
+
+def test_the_unit_is_measured_in_the_runs_precision_and_in_a_part_of_the_memory_that_is_left(
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def load(preset: Preset, *, dtype: str = "auto", options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008
+        made.append((load_engine(preset, dtype=dtype, options=options), options))
+        return made[-1][0]
+
+    monkeypatch.setattr("models.training.run.load_engine", load)
+    train(replace(settings, optimiser=replace(OPTIMISER, epochs=0.5, dtype="bfloat16")), "")
+    train(replace(settings, out=settings.out.with_name("other"), optimiser=replace(OPTIMISER, epochs=0.5)), "")
+    assert [engine.base.dtype for engine, _ in made] == ["bfloat16", "float32"]
+    assert all(options.memory_fraction <= 0.2 and options.max_slots <= 24 for _, options in made)
 
 
 def test_a_guide_is_trained_further_with_its_earlier_data(settings: TrainSettings, tmp_path: Path) -> None:
