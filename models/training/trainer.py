@@ -270,6 +270,8 @@ def make_trainer(
         report_to="none",
         seed=optimiser.seed,
     )
+    # the Trainer would copy the model to every GPU it sees; several GPUs are a matter of accelerate launch
+    args._n_gpu = min(args.n_gpu, 1)
     if optimiser.gradient_checkpointing:
         # transformers has renamed it since 5.17, the oldest that is allowed, and says so at every call
         new_name = "activation_checkpointing_enable"

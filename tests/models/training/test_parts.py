@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from models.loading import Placement, load_tokenizer
 from models.training.batches import Layout
 from models.training.data import DataSettings
 from models.training.encoding import Encoder
+from models.training.loss import LossSettings
 from models.training.rows import Preference
+from models.training.run_folder import RunFolder
 from models.training.settings import AdapterSettings, OptimiserSettings, TrainSettings
 from models.training.trainee import load_trainee
-from models.training.trainer import training_order
+from models.training.trainer import Lesson, StopFlag, make_trainer, training_order
 from steering.errors import SettingsError
 from steering.types import Message, Role
 from tests.models.training.conftest import some_examples
@@ -129,6 +132,22 @@ def test_a_target_that_matches_nothing_is_refused_though_others_match(base: Path
     with pytest.raises(SettingsError, match="'w_proj'") as caught:
         load_trainee(base, FP32, AdapterSettings(targets=("q_proj", "w_proj")))
     assert "gate_proj" in caught.value.hint
+
+
+def test_on_a_machine_with_several_gpus_one_process_computes_on_one(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeesTwo(TrainingArguments):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self._n_gpu = 2
+
+    monkeypatch.setattr("models.training.trainer.TrainingArguments", SeesTwo)
+    trainee, pairs = load_trainee(base, FP32, AdapterSettings(rank=2)), some_examples(base, 8)
+    lesson = Lesson(pairs, pairs, LossSettings(), Layout.APART)
+    trainer = make_trainer(trainee, lesson, OptimiserSettings(batch_size=4), RunFolder(tmp_path), StopFlag())
+    assert trainer.args.n_gpu == 1
+    assert trainer.args.train_batch_size == 4
 
 
 @pytest.mark.parametrize(
