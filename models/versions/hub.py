@@ -16,6 +16,12 @@ from steering.errors import InputError, LoadError
 # What a card says of the machine and the people a guide comes from stays here.
 _PRIVATE = ("command", "data_ids", TRAINED_PROMPTS)
 
+_PUBLIC_METRICS = (
+    "accuracy", "low", "high", "n_pairs", "before", "by_length", "longer_wins", "calibration_error", "mean_loss",
+    "reward_length_correlation", "margin_length_correlation", "n_steps", "n_steps_planned", "best_step", "layout",
+    "calibration", "seconds",
+)  # fmt: skip
+
 _CARD = """---
 {license}base_model: {base}
 library_name: {library}
@@ -50,6 +56,8 @@ def push(version: Version, repo_id: str, *, private: bool = False) -> str:
         path = version.folder / CARD_NAME
         card = json.loads(path.read_text("utf-8")) if path.exists() else {}
         public = {key: value for key, value in card.items() if key not in _PRIVATE}
+        metrics = card.get("metrics") or {}
+        public["metrics"] = {name: metrics[name] for name in _PUBLIC_METRICS if name in metrics}
         (folder / CARD_NAME).write_text(json.dumps(public, ensure_ascii=False, indent=1), "utf-8")
         (folder / "README.md").write_text(model_card(version), "utf-8")
         try:

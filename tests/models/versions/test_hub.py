@@ -59,6 +59,12 @@ def test_a_pushed_version_has_its_files_and_a_model_card_and_nothing_private(
         command="train --data /home/ada/secret.jsonl",
         data_ids=["j1"],
         trained_prompts=["hashed"],
+        metrics={
+            "accuracy": 0.75,
+            "by_source": {"Study of Ada's": {"accuracy": 0.5}},
+            "data": {"n_train": 60, "quarantined": ["annotator-7"]},
+            "anything_new": "unseen",
+        },
     )
     assert push(version, "me/wit", private=True) == "https://huggingface.co/me/wit"
     assert json.loads((uploaded / ".options").read_text()) == {"private": True, "exist_ok": True}
@@ -67,6 +73,7 @@ def test_a_pushed_version_has_its_files_and_a_model_card_and_nothing_private(
     assert "secret" not in card
     assert "j1" not in card
     assert "hashed" not in card
+    assert json.loads(card)["metrics"] == {"accuracy": 0.75}
     readme = (uploaded / "README.md").read_text()
     _, front, body = readme.split("---\n", 2)
     assert yaml.safe_load(front) == {
