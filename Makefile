@@ -17,8 +17,10 @@ DEV := $(VENV)/.dev-installed
 run: $(RUNTIME)
 	@$(BIN)/python app.py $(ARGS)
 
+# A file's tests run one after the other, files beside one another on the cores there are; with a thread each, for more
+# would wait for one another. To see prints or use a debugger: make test ARGS="-n 0 -s".
 test: $(DEV)
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 # All three say what they found, whichever fails.
 check: $(DEV)

@@ -7,10 +7,10 @@ import pytest
 
 from steering.errors import InputError
 from steering.types import Choice
-from storage.records import Strength, new_id
+from storage.records import Strength
 from ui.judge import payload
 
-ITEM, KEY, JUDGE = new_id(), new_id(), new_id()
+ITEM, KEY, JUDGE = "1" * 32, "2" * 32, "3" * 32
 
 
 def sent(*answers: Any, **changes: Any) -> str:
