@@ -78,7 +78,7 @@ def _ours(
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
     order = training_order(examples, 1.0, batch_size, 0, layout)
     optimiser = OptimiserSettings(batch_size=batch_size, patience=0, eval_share=1.0, dtype=dtype)
-    lesson = Lesson(order, examples[:1], LossSettings(), layout)
+    lesson = Lesson(order, examples[:1], examples[:1], LossSettings(), layout)
     return make_trainer(trainee, lesson, optimiser, RunFolder(folder), StopFlag()), order
 
 

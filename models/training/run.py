@@ -26,7 +26,7 @@ from models.training.data import Split, choose
 from models.training.encoding import Encoder
 from models.training.evaluate import accuracy, metrics
 from models.training.loss import LossKind
-from models.training.rows import read_rows
+from models.training.rows import Preference, read_rows
 from models.training.run_folder import RunFolder, read_progress, write_whole
 from models.training.settings import TrainSettings
 from models.training.trainee import Trainee, load_trainee
@@ -82,6 +82,7 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     found = {
         **metrics(trainer.score(lesson.held_out), settings.loss.beta),
         "before": before,
+        "n_choosing": len(lesson.choosing) if settings.optimiser.patience else 0,
         "n_steps": trainer.state.global_step,
         "n_steps_planned": trainer.state.max_steps,
         "best_step": trainer.state.best_global_step,
@@ -140,7 +141,10 @@ def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Spli
     optimiser = settings.optimiser
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
     order = training_order(examples, optimiser.epochs, optimiser.batch_size, optimiser.seed, layout)
-    return split, Lesson(order, encoder.examples(split.held_out), settings.loss, layout)
+    # where nothing is chosen all of them can report
+    halves = split.halves(settings.choice.seed) if optimiser.patience else (split.held_out, split.held_out)
+    choosing, reporting = map(encoder.examples, halves)
+    return split, Lesson(order, choosing, reporting, settings.loss, layout)
 
 
 def _before(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
@@ -180,7 +184,8 @@ def _finish(
         unit, found["calibration"] = _calibrate(settings, base, aside, split, stop)
     found["seconds"] = round(time.monotonic() - began, 1)
     card = _card(settings, base, split, found, unit, command)
-    lines = [json.dumps(line) for line in _pair_lines(split)]
+    choosing = split.halves(settings.choice.seed)[0] if settings.optimiser.patience else []
+    lines = [json.dumps(line) for line in _pair_lines(split, choosing)]
     (aside / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_whole(aside / CARD_NAME, json.dumps({**card, "hash": hash_files(aside)}, indent=1) + "\n")
     stop.check()
@@ -241,7 +246,9 @@ def _card(
     }
 
 
-def _pair_lines(split: Split) -> list[dict[str, Any]]:
+def _pair_lines(split: Split, choosing: list[Preference]) -> list[dict[str, Any]]:
     """Which preference was trained on and which tested on, without anybody's words."""
-    halves = (("train", split.train), ("replayed", split.replayed), ("held_out", split.held_out))
+    reporting = [each for each in split.held_out if each not in choosing] or split.held_out
+    choosing = [each for each in choosing if each not in reporting]
+    halves = (("train", split.train), ("replayed", split.replayed), ("choosing", choosing), ("held_out", reporting))
     return [{"id": each.id, "half": name, "source": each.source} for name, half in halves for each in half]

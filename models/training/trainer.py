@@ -37,9 +37,13 @@ _SORTED_TOGETHER = 16
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a trainee is trained and tested on: ``order`` has the training examples in the order of the steps."""
+    """What a trainee is trained and tested on: ``order`` has the training examples in the order of the steps.
+
+    The best checkpoint is chosen on ``choosing``, so what it is worth is told by ``held_out``, which chose nothing.
+    """
 
     order: Sequence[Example]
+    choosing: Sequence[Example]
     held_out: Sequence[Example]
     loss: LossSettings
     layout: Layout
@@ -79,7 +83,7 @@ class GuideTrainer(Trainer):
             args=args,
             data_collator=partial(collate, layout=lesson.layout, pad_token_id=trainee.pad_token_id),
             train_dataset=lesson.order,
-            eval_dataset=lesson.held_out,
+            eval_dataset=lesson.choosing,
             callbacks=callbacks,
         )
         self.trainee, self.lesson = trainee, lesson
@@ -116,8 +120,8 @@ class GuideTrainer(Trainer):
             )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return accuracy and loss on the held-out pairs."""
-        scored = self.score(self.lesson.held_out)
+        """Return accuracy and loss on the held-out pairs that choose the checkpoint."""
+        scored = self.score(self.lesson.choosing)
         found = accuracy(scored)
         metrics = {"eval_accuracy": found["accuracy"], "eval_loss": mean_loss(scored, self.lesson.loss.beta)}
         self.log(metrics)

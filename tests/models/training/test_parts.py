@@ -144,7 +144,7 @@ def test_on_a_machine_with_several_gpus_one_process_computes_on_one(
 
     monkeypatch.setattr("models.training.trainer.TrainingArguments", SeesTwo)
     trainee, pairs = load_trainee(base, FP32, AdapterSettings(rank=2)), some_examples(base, 8)
-    lesson = Lesson(pairs, pairs, LossSettings(), Layout.APART)
+    lesson = Lesson(pairs, pairs, pairs, LossSettings(), Layout.APART)
     trainer = make_trainer(trainee, lesson, OptimiserSettings(batch_size=4), RunFolder(tmp_path), StopFlag())
     assert trainer.args.n_gpu == 1
     assert trainer.args.train_batch_size == 4

@@ -21,6 +21,7 @@ from models.options import EngineOptions
 from models.presets import GuideSpec, Preset, Source
 from models.training.data import DataSettings
 from models.training.loss import LossKind, LossSettings
+from models.training.rows import read_rows
 from models.training.run import train
 from models.training.run_folder import COMPLETE, RunFolder, read_progress
 from models.training.settings import AdapterSettings, CalibrationSettings, OptimiserSettings, TrainSettings
@@ -176,6 +177,18 @@ def test_the_unit_is_measured_in_the_runs_precision_and_in_a_part_of_the_memory_
     train(replace(settings, out=settings.out.with_name("other"), optimiser=replace(OPTIMISER, epochs=0.5)), "")
     assert [engine.base.dtype for engine, _ in made] == ["bfloat16", "float32"]
     assert all(options.memory_fraction <= 0.2 and options.max_slots <= 24 for _, options in made)
+
+
+def test_the_checkpoint_is_chosen_on_other_prompts_than_the_card_reports_on(settings: TrainSettings) -> None:
+    guide = train(replace(settings, optimiser=replace(OPTIMISER, epochs=1.0, patience=1)), "")
+    found, lines = read_card(guide).metrics, pair_lines(guide)
+    choosing, reporting = ({each["id"] for each in lines if each["half"] == h} for h in ("choosing", "held_out"))
+    assert choosing
+    assert (found["n_choosing"], found["n_pairs"]) == (len(choosing), len(reporting))
+    (told,) = (e for e in read_progress(settings.out) if e["event"] == "before")
+    assert told["n_pairs"] == len(reporting)
+    prompts = {each.id: each.prompt_key for each in read_rows(settings.data, "cats").train}
+    assert not {prompts[id] for id in choosing} & {prompts[id] for id in reporting}
 
 
 def test_a_guide_is_trained_further_with_its_earlier_data(settings: TrainSettings, tmp_path: Path) -> None:
