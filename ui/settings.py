@@ -68,7 +68,7 @@ class Settings:
     port: int = _setting(7860, "port to listen on", kind=int, low=1, high=65535)
     home: Path = _setting(  # noqa: RUF009 - as above
         Path("var"),
-        "folder for the database and local secrets",
+        "folder for the database, guide versions and local secrets",
         kind=Path,
         default="./var; on Spaces /data if it can be written",
     )

@@ -4,7 +4,9 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -29,6 +31,7 @@ from ui.settings import Settings
 SHORT = say("one two three", "one four five six")
 LONG = say("one two three " * 60, "one four five " * 60)
 Visited = Callable[..., Log]
+T = TypeVar("T")
 
 # Gradio 6.31 sums up its own events with words of pandas that pandas 3 deprecates; it is their code and their thread.
 pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting.*", "ignore:The copy keyword is deprecated.*")
@@ -50,7 +53,13 @@ def visited(tmp_path: Path) -> Visited:
             finally:
                 await asyncio.to_thread(blocks.close, verbose=False)
 
-    return lambda engine, traffic: asyncio.run(go(engine, traffic))
+    return lambda engine, traffic: apart(lambda: asyncio.run(go(engine, traffic)))
+
+
+def apart(run: Callable[[], T]) -> T:
+    """Run on a thread of its own: this one may have the browser tests' event loop."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(run).result()
 
 
 def first_short_then_long(engine: ScriptedEngine) -> None:
@@ -139,5 +148,5 @@ def test_a_bad_option_is_refused(arguments: list[str]) -> None:
 
 def test_shares_above_one_and_pages_that_are_not_there_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.main(["--stop", "0.6", "--drop", "0.6"]) == 2
-    assert serve.main(["--url", "http://127.0.0.1:9"]) == 1
+    assert apart(lambda: serve.main(["--url", "http://127.0.0.1:9"])) == 1
     assert "There is no page" in capsys.readouterr().err

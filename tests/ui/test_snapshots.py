@@ -173,7 +173,10 @@ def test_a_damaged_snapshot_is_left_as_it_is(database: Database, tmp_path: Path)
     hub = Hub()
     hub.files = {MANIFEST: b'{"columns": {}, "n_rows": {}}', "judgements.jsonl": b"{}\n"}
     before = dict(hub.files)
-    with pytest.raises(InputError, match="other tables or columns"), pushing_snapshots(database, tmp_path, REPOSITORY, hub):
+    with (
+        pytest.raises(InputError, match="other tables or columns"),
+        pushing_snapshots(database, tmp_path, REPOSITORY, hub),
+    ):
         pass
     assert hub.files == before
     assert hub.commits == []

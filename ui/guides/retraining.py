@@ -134,6 +134,7 @@ class Retrainer:
             "--held-out-share": ask.held_out_share,
             "--batch-size": batch,
             "--epochs": epochs,
+            "--patience": 0,  # held-out pairs are few, and half of them would only choose when to end
             "--n-prompts": N_CALIBRATION_PROMPTS,
         }
         given = [text for name, value in options.items() for text in (name, str(value))]
