@@ -29,17 +29,30 @@ logger = logging.getLogger(__name__)
 Handler = Callable[..., Updates]
 
 
-def told_on_page(handler: Handler) -> Handler:
-    """Show an error as a message on the page; what a person typed stays where it is."""
+def told_by(tell: Callable[[Any, str], Updates]) -> Callable[[Handler], Handler]:
+    """Show an error as a message on the page; what a person typed stays where it is.
 
-    @functools.wraps(handler)
-    def guarded(self: "SteerHandlers", *args: Any) -> Updates:
-        try:
-            return handler(self, *args)
-        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-            return {self.page.ask.message: markup.message(words_for(error))}
+    ``tell`` puts the message, as HTML, where the handlers it is given want it.
+    """
 
-    return guarded
+    def told(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def guarded(self: Any, *args: Any) -> Updates:
+            try:
+                return handler(self, *args)
+            except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
+                return tell(self, markup.message(words_for(error)))
+
+        return guarded
+
+    return told
+
+
+def _told_by_steer(handlers: "SteerHandlers", message: str) -> Updates:
+    return {handlers.page.ask.message: message}
+
+
+told_on_page = told_by(_told_by_steer)
 
 
 def words_for(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """The Guides page's handlers: read components, call one action, return updates by component."""
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,25 +14,12 @@ from ui.guides.actions import GuidesActions, GuideView, Tried
 from ui.guides.asking import Ask, ask_of
 from ui.guides.figures import accuracy_curve, loss_curve
 from ui.guides.runs import CAN_GO_ON, UNDER_WAY, Stage
-from ui.handlers import own_session, words_for
-
-Handler = Callable[..., Updates]
+from ui.handlers import Handler, own_session, told_by, words_for
 
 
 def told_at(place: str) -> Callable[[Handler], Handler]:
-    """Show an error as a message at a place of the page; what was typed stays where it is."""
-
-    def told(handler: Handler) -> Handler:
-        @functools.wraps(handler)
-        def guarded(self: "GuidesHandlers", *args: Any) -> Updates:
-            try:
-                return handler(self, *args)
-            except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-                return {self.places[place]: markup.message(words_for(error))}
-
-        return guarded
-
-    return told
+    """Tell an error at a place of the page."""
+    return told_by(lambda handlers, message: {handlers.places[place]: message})
 
 
 class GuidesHandlers:

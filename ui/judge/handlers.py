@@ -1,9 +1,6 @@
 """The Judge page's handlers: read components, call one action, return updates by component."""
 
-import functools
 import json
-from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
@@ -12,25 +9,17 @@ from ui import wording_judge as wording
 from ui.components import judge_markup, markup
 from ui.components.judge import JudgePage
 from ui.components.view import Updates
-from ui.handlers import own_session, words_for
+from ui.handlers import own_session, told_by, words_for
 from ui.judge.actions import Desk, JudgeActions
 from ui.judge.login import Login, is_credential, login_of
 from ui.judge.pace import Pace, read_pace
 
-Handler = Callable[..., Updates]
+
+def _told(handlers: "JudgeHandlers", message: str) -> Updates:
+    return {handlers.page.message: message}
 
 
-def told_on_page(handler: Handler) -> Handler:
-    """Show an error as a message; what was chosen stays where it is."""
-
-    @functools.wraps(handler)
-    def guarded(self: "JudgeHandlers", *args: Any) -> Updates:
-        try:
-            return handler(self, *args)
-        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-            return {self.page.message: markup.message(words_for(error))}
-
-    return guarded
+told_on_page = told_by(_told)
 
 
 class JudgeHandlers:

@@ -1,6 +1,5 @@
 """The Results page's handlers: read components, call one action, return updates by component."""
 
-import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,19 @@ from ui import wording_results as wording
 from ui.components import markup
 from ui.components.results import PartView, ResultsPage
 from ui.components.view import SteerView, Updates
-from ui.handlers import own_session, words_for
+from ui.handlers import own_session, told_by, words_for
 from ui.results.actions import STEER, Findings, Query, ResultsActions, blend_from, blend_link, plan_of, query_of
 from ui.results.parts import OF_A_DIMENSION, OF_ANNOTATORS, Drawn, Part, draw
 from ui.wording import title_of
 
-Handler = Callable[..., Updates]
 N_FILTERS = 6
 
 
-def told_on_page(handler: Handler) -> Handler:
-    """Show an error as a message; what was shown before stays where it is."""
+def _told(handlers: "ResultsHandlers", message: str) -> Updates:
+    return {handlers.page.message: message}
 
-    @functools.wraps(handler)
-    def guarded(self: "ResultsHandlers", *args: Any) -> Updates:
-        try:
-            return handler(self, *args)
-        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-            return {self.page.message: markup.message(words_for(error))}
 
-    return guarded
+told_on_page = told_by(_told)
 
 
 class ResultsHandlers:

@@ -1,6 +1,5 @@
 """The Studies page's handlers: read components, call one action, return updates by component."""
 
-import functools
 import json
 import re
 from collections.abc import Callable
@@ -15,33 +14,24 @@ from ui.components import markup, studies_markup
 from ui.components.studies import StudiesPage
 from ui.components.study_form import N_ROWS
 from ui.components.view import Updates
-from ui.handlers import own_session, words_for
+from ui.handlers import Handler, own_session, told_by
 from ui.studying.actions import Deed, StudyingActions
 from ui.studying.changes import FileKind
 from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, PASTED
 
-Handler = Callable[..., Updates]
 N_FILE_NAME_CHARS = 60
 
 
 def told_at(place: str, *, sends_file: bool = False) -> Callable[[Handler], Handler]:
-    """Show an error as a message at a place of the page; what was typed stays where it is.
+    """Tell an error at a place of the page.
 
     Where the event ends with a file for the browser to save, there is none then: the one before would be saved again.
     """
 
-    def told(handler: Handler) -> Handler:
-        @functools.wraps(handler)
-        def guarded(self: "StudiesHandlers", *args: Any) -> Updates:
-            try:
-                return handler(self, *args)
-            except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-                told: Updates = {self.places[place]: markup.message(words_for(error))}
-                return told | ({self.page.sent: ""} if sends_file else {})
+    def tell(handlers: "StudiesHandlers", message: str) -> Updates:
+        return {handlers.places[place]: message, **({handlers.page.sent: ""} if sends_file else {})}
 
-        return guarded
-
-    return told
+    return told_by(tell)
 
 
 class StudiesHandlers:
