@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 from urllib.parse import urlsplit
@@ -73,6 +74,25 @@ def key_hash(secret: bytes, token: str) -> str:
     are nobody's signatures.
     """
     return hmac.new(secret, token.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class SessionTokens:
+    """What pages show with everything they change; the same after a restart of the server.
+
+    ``page`` keeps the tokens of one kind of page from being another's.
+    """
+
+    secret: bytes
+    page: str
+
+    def of(self, session_id: str) -> str:
+        """The token of a page's session."""
+        return key_hash(self.secret, f"{self.page}-session\n{session_id}")
+
+    def is_of(self, session_id: str, token: object) -> bool:
+        """Whether a page that shows ``token`` was given it for this session, compared in constant time."""
+        return isinstance(token, str) and hmac.compare_digest(token.encode(), self.of(session_id).encode())
 
 
 def server_secret(home: Path) -> bytes:

@@ -1,6 +1,5 @@
 """What the Guides page does, without Gradio: versions are shown, published, rolled back, tried and retrained."""
 
-import hmac
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from ui.guides.verdict import Verdict, verdict_of
 from ui.results.actions import STEER
 from ui.runs import UPDATE_SECONDS
 from ui.settings import Settings
-from ui.visitors import key_hash, server_secret
+from ui.visitors import SessionTokens, server_secret
 
 TRY_TOKENS = 120
 
@@ -73,7 +72,7 @@ class GuidesActions:
         self.is_private = is_private
         self.settings = settings
         self._versions, self._studies, self._results = versions, studies, results
-        self._secret = server_secret(settings.home)
+        self._tokens = SessionTokens(server_secret(settings.home), "guides")
         self.retrainer = Retrainer(versions, results, settings)
         self.sliders = tuple(guide.dimension for guide in versions.engine.guides)  # those Steer was laid out with
 
@@ -84,7 +83,7 @@ class GuidesActions:
 
     def session_token(self, session_id: str) -> str:
         """What a page must show with everything it changes; the same after a restart of the server."""
-        return key_hash(self._secret, f"guides-session\n{session_id}")
+        return self._tokens.of(session_id)
 
     def check_token(self, session_id: str, token: object) -> None:
         """Refuse a page that was not given this token, and any page that is open to everybody.
@@ -94,9 +93,7 @@ class GuidesActions:
         """
         if not self.is_private:
             raise InputError(wording.NOT_PRIVATE, hint=wording.NOT_PRIVATE_HINT)
-        if not isinstance(token, str) or not hmac.compare_digest(
-            token.encode(), self.session_token(session_id).encode()
-        ):
+        if not self._tokens.is_of(session_id, token):
             raise InputError(wording.BAD_TOKEN, hint=wording.BAD_TOKEN_HINT)
 
     def guides(self) -> tuple[GuideView, ...]:

@@ -5,7 +5,6 @@ and another machine make no difference. What is shown of an item is its texts in
 nothing that tells whose they are.
 """
 
-import hmac
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
 from ui.judge import payload
 from ui.judge.login import Login, credential_for, is_credential, is_like_a_login, login_from
-from ui.visitors import key_hash, server_secret
+from ui.visitors import SessionTokens, key_hash, server_secret
 
 MAX_REMEMBERED_STUDIES = 100
 
@@ -59,6 +58,7 @@ class JudgeActions:
         self._repository = repository
         self._studies = studies
         self._secret = server_secret(home)
+        self._tokens = SessionTokens(self._secret, "judge")
         self._known: dict[str, Study] = {}
 
     def open_studies(self) -> tuple[StudySummary, ...]:
@@ -71,7 +71,7 @@ class JudgeActions:
 
     def session_token(self, session_id: str) -> str:
         """What a page must show with everything it writes; the same after a restart of the server."""
-        return f"{session_id}.{self._signed(session_id)}"
+        return f"{session_id}.{self._tokens.of(session_id)}"
 
     def check_token(self, token: object, session_id: str | None = None) -> None:
         """Refuse a page that was not given this token, or where the session is known, one of another session.
@@ -80,12 +80,8 @@ class JudgeActions:
             InputError: the token is another one.
         """
         named, _, signature = token.rpartition(".") if isinstance(token, str) else ("", "", "")
-        is_ours = hmac.compare_digest(signature.encode(), self._signed(named).encode())
-        if not is_ours or session_id not in (None, named):
+        if not self._tokens.is_of(named, signature) or session_id not in (None, named):
             raise InputError(wording.BAD_TOKEN, hint=wording.BAD_TOKEN_HINT)
-
-    def _signed(self, session_id: str) -> str:
-        return key_hash(self._secret, f"judge-session\n{session_id}")
 
     def consent_of(self, study_id: str) -> str:
         """The text a judge must accept before judging; empty for none.

@@ -1,6 +1,5 @@
 """What the Studies page does, without Gradio: studies are checked, made, written, closed, and their changes read."""
 
-import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +19,7 @@ from ui.studying.changes import Changes, FileKind, changes_before, write_changes
 from ui.studying.forms import Values, plan_of, prompts_read
 from ui.studying.sizing import Size, seconds_to_write, size_of
 from ui.studying.writing import Writer, Written
-from ui.visitors import key_hash, server_secret
+from ui.visitors import SessionTokens, server_secret
 
 ACTOR = "page"
 """Who did it, in the audit: whoever was let in; the page knows no more of them."""
@@ -89,7 +88,7 @@ class StudyingActions:
         self.settings = settings
         self._studies = studies
         self._results = results
-        self._secret = server_secret(settings.home)
+        self._tokens = SessionTokens(server_secret(settings.home), "studies")
         self._writer = Writer(engine, studies)
         self._n_all: dict[str, int] = {}
         self.dimensions = tuple(guide.dimension for guide in engine.guides)  # those that the form was laid out for
@@ -101,7 +100,7 @@ class StudyingActions:
 
     def session_token(self, session_id: str) -> str:
         """What a page must show with everything it changes; the same after a restart of the server."""
-        return key_hash(self._secret, f"studies-session\n{session_id}")
+        return self._tokens.of(session_id)
 
     def check_token(self, session_id: str, token: object) -> None:
         """Refuse a page that was not given this token, and any page that is open to everybody.
@@ -111,8 +110,7 @@ class StudyingActions:
         """
         if not self.is_private:
             raise InputError(wording.NOT_PRIVATE, hint=wording.NOT_PRIVATE_HINT)
-        expected = self.session_token(session_id)
-        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), expected.encode()):
+        if not self._tokens.is_of(session_id, token):
             raise InputError(wording.BAD_TOKEN, hint=wording.BAD_TOKEN_HINT)
 
     def listing(self) -> tuple[Listed, ...]:
