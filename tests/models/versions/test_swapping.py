@@ -149,7 +149,7 @@ def test_the_old_guides_memory_is_given_back_when_their_last_request_has_ended(w
     assert model() is not None
     assert [last.finished for last in under_way][-1]
     wait_until(lambda: engine._lineups.n_alive == 1)
-    assert forward() is None
+    wait_until(lambda: forward() is None)  # the engine's thread may still be in the step that lets go of it
     gc.collect()  # transformers' models have cycles of their own
     assert model() is None
     engine.close()
@@ -170,8 +170,7 @@ def test_every_lineup_after_the_first_is_given_back_without_looking_for_cycles(w
         retired = weakref.ref(engine._loaded.ensemble.members)
         versions.publish("wit", 0)
         wait_until(lambda: engine._lineups.n_alive == 1)
-        assert held() is None
-        assert retired() is None
+        wait_until(lambda: held() is None and retired() is None)
     finally:
         gc.enable()
         engine.close()
