@@ -30,10 +30,13 @@ class SteerEngine(Protocol):
     def check_room(self, n_coming: int) -> None:
         """Raise a BusyError where one more comparison would be refused, with ``n_coming`` on their way already."""
 
-    def compare(self, request: ComparisonRequest, stop: Callable[[], bool], owner: str) -> Iterator[Progress]:
+    def compare(
+        self, request: ComparisonRequest, stop: Callable[[], bool], owner: str
+    ) -> Generator[Progress, None, None]:
         """Answer every blend together: a report per step and, while it waits, about two a second.
 
         The last has ``finished`` set, early where ``stop`` says so. Requests of one ``owner`` take turns with others'.
+        Closing it frees the engine within a step.
         """
 
     def spell(self, token_ids: Sequence[int]) -> tuple[str, ...]:
@@ -87,7 +90,8 @@ class Run:
             TillerError: the engine refuses the request or cannot answer it.
         """
         drawn_at, position = 0.0, 0
-        with self._session.alone(), closing(self._compare(owner)) as reports:
+        compared = self._engine.compare(self._request, self._is_stopping, owner)
+        with self._session.alone(), closing(compared) as reports:
             if self._session.newest != self._number:
                 return
             for progress in reports:
@@ -106,10 +110,6 @@ class Run:
         last = self._end(progress)
         if last is not None:
             yield last
-
-    def _compare(self, owner: str) -> Generator[Progress, None, None]:
-        """The engine's reports; closing this closes the engine's own generator."""
-        yield from self._engine.compare(self._request, self._is_stopping, owner)
 
     def _is_stopping(self) -> bool:
         return self._session.stopping == self._number

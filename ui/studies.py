@@ -147,7 +147,7 @@ def generate_answers(
     began = clock()
     for n_made, number in enumerate(missing, start=1):
         request = request_of(study.settings, number)
-        with closing(_reports(engine, request, study_id)) as reports, _named(f"Prompt {number + 1}"):
+        with closing(engine.compare(request, lambda: False, study_id)) as reports, _named(f"Prompt {number + 1}"):
             for report in reports:
                 last = report
                 yield progress
@@ -176,11 +176,6 @@ def request_of(settings: StudySettings, number: int) -> ComparisonRequest:
         tuple(Blend(blend.weights) for blend in blends_of(settings, number)),
         replace(settings.sampling, seed=(settings.seed + number) % MAX_SEED),
     )
-
-
-def _reports(engine: SteerEngine, request: ComparisonRequest, owner: str) -> Generator[Progress, None, None]:
-    """The engine's reports; closing this closes the engine's own generator."""
-    yield from engine.compare(request, lambda: False, owner)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class ZeroGpuEngine:
 
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
-    ) -> Iterator[Progress]:
+    ) -> Generator[Progress, None, None]:
         """Answer every blend together, like `models.engine.Engine.compare`.
 
         A stop cannot be told to the worker, so it is left and what had come of the answers is what they are.

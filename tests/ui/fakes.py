@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
@@ -69,7 +69,7 @@ class ScriptedEngine:
 
     def compare(
         self, request: ComparisonRequest, stop: Callable[[], bool] = lambda: False, owner: str = ""
-    ) -> Iterator[Progress]:
+    ) -> Generator[Progress, None, None]:
         me = object()
         with self.lock:
             self.requests.append(request)

@@ -1,11 +1,10 @@
 """How much work a study is before it is made: comparisons, answers, judgements, and the time its answers take."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from models.answers import ComparisonRequest, Progress
 from storage.records_studies import StudySettings
 from ui.runs import SteerEngine
 from ui.studies import n_comparisons, request_of
@@ -46,7 +45,7 @@ def seconds_to_write(
     """
     began = clock()
     first = last = (began, 0)
-    with closing(_reports(engine, request_of(settings, 0), owner)) as reports:
+    with closing(engine.compare(request_of(settings, 0), lambda: False, owner)) as reports:
         for report in reports:
             now = clock()
             if report.position:
@@ -59,8 +58,3 @@ def seconds_to_write(
     n_between = last[1] - first[1]
     per_token = (last[0] - first[0]) / n_between if n_between else 0.0
     return len(settings.prompts) * (first[0] - began + per_token * settings.sampling.max_new_tokens)
-
-
-def _reports(engine: SteerEngine, request: ComparisonRequest, owner: str) -> Generator[Progress, None, None]:
-    """The engine's reports; closing this closes the engine's own generator."""
-    yield from engine.compare(request, lambda: False, owner)
