@@ -77,7 +77,9 @@ class SteerActions:
             BusyError: too many others are waiting.
         """
         session = self.sessions.get(session_id)
-        session.ask(self._request(session, form))
+        request = self._request(session, form)
+        self._check_room(session)
+        session.ask(request)
 
     def follow(self, session_id: str, form: SteerForm) -> bool:
         """Ask like `ask`, unless the very same was asked last; whether it was asked.
@@ -90,17 +92,21 @@ class SteerActions:
         request = self._request(session, form)
         if request == session.asked:
             return False
+        self._check_room(session)
         session.ask(request)
         return True
 
     def _request(self, session: Session, form: SteerForm) -> ComparisonRequest:
         with session.lock:
             session.check_shown(form.n_before)
-            request = to_request(form, session.conversation, self.settings)
+            return to_request(form, session.conversation, self.settings)
+
+    def _check_room(self, session: Session) -> None:
+        """Refuse what has no place in the engine yet: told here a refusal is one event, later it would be three."""
+        with session.lock:
             has_place = session.waiting is not None or session.running is not None
-        if not has_place:  # told here a refusal is one event, later it would be three
+        if not has_place:
             self.engine.check_room(self.sessions.n_coming())
-        return request
 
     def run(self, session_id: str) -> Generator[Report | None, None, None]:
         """Answer the newest request, at most 15 reports a second; the last has a comparison and is stored.

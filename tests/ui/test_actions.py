@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from steering.errors import InputError, NotFoundError, PromptError, StorageError
+from steering.errors import BusyError, InputError, NotFoundError, PromptError, StorageError
 from steering.types import Choice, FinishReason, Message, Role, Side
 from storage.records import OVERALL, Annotator, Comparison, ComparisonKind, Judgement, JudgementInput
 from tests.storage.fakes import InMemoryRepository
@@ -141,6 +141,16 @@ def test_a_page_that_follows_does_not_ask_the_same_twice(actions: SteerActions) 
     assert not actions.follow(ME, FORM)
     assert actions.follow(ME, replace(FORM, seed="8"))
     assert actions.follow(ME, FORM)
+
+
+def test_following_with_nothing_new_is_no_refusal_where_the_engine_is_full(
+    actions: SteerActions, engine: ScriptedEngine
+) -> None:
+    run_to_end(actions)
+    engine.most_coming = 0
+    assert not actions.follow(ME, FORM)
+    with pytest.raises(BusyError):
+        actions.follow(ME, replace(FORM, seed="8"))
 
 
 def test_a_page_that_follows_asks_again_for_what_failed_or_was_withdrawn(
