@@ -24,6 +24,7 @@ MODEL_CONCURRENCY_ID = "model"
 BEING_REFUSED = 16  # a refusal takes milliseconds, so few are under way at a time
 FOCUS_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE_SHOWN: dict[str, Any] = AT_ONCE | {"show_progress": "minimal"}
 
 
 def most_runs(settings: Settings) -> int:
@@ -107,6 +108,11 @@ def connect_runs(page: SteerPage, handlers: SteerHandlers) -> None:
     for change in changes:
         change.then(**follow).then(**run_live).then(**settle)
     ask.stop.click(handlers.stop, None, [ask.message, page.status, ask.stop], **AT_ONCE)
+
+
+def save_as(media_type: str) -> str:
+    """JavaScript that has the browser save the file it is given: a name and a text as JSON, or nothing at all."""
+    return f"(sent) => window.tiller.saveAs(sent, {json.dumps(media_type)})"
 
 
 def _says(text: str) -> str:

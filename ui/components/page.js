@@ -1,4 +1,4 @@
-// Hovering and stepping through coloured tokens, the copied link, and names for the scrolling panes.
+// Hovering and stepping through coloured tokens, the copied link, files to save, and names for the scrolling panes.
 // Numbers and texts reach the page as data and are shown through textContent only.
 (() => {
   const words = /*words*/ {};
@@ -87,6 +87,15 @@
   }
 
   window.tiller = {
+    saveAs(sent, type) {
+      if (!sent) return; // an error was told instead
+      const { name, text } = JSON.parse(sent);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    },
     async copyLink(id, done, refused) {
       try {
         await copy(`${location.origin}${location.pathname}?c=${encodeURIComponent(id)}`);

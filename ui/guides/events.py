@@ -1,17 +1,14 @@
 """Which event of the Guides page calls which handler; only trying out takes its turn with the runs of the others."""
 
-from typing import Any
-
 import gradio as gr
 
 from ui import wording_guides as wording
 from ui.components.guides import GuidesPage, build_guides
-from ui.events import AT_ONCE, MODEL_CONCURRENCY_ID
+from ui.events import AT_ONCE, AT_ONCE_SHOWN, MODEL_CONCURRENCY_ID
 from ui.guides.actions import GuidesActions
 from ui.guides.handlers import GuidesHandlers
 
 PATH = "/guides"
-AT_ONCE_SHOWN: dict[str, Any] = AT_ONCE | {"show_progress": "minimal"}
 
 
 def add_guides_page(blocks: gr.Blocks, actions: GuidesActions) -> None:

@@ -7,13 +7,13 @@ from starlette.routing import BaseRoute
 
 from ui import wording_judge as wording
 from ui.components.judge import JudgePage, build_judge
+from ui.events import AT_ONCE
 from ui.judge.actions import JudgeActions
 from ui.judge.handlers import JudgeHandlers
 from ui.judge.login import can_log_in
 from ui.judge.saving import save_routes
 
 PATH = "/judge"
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 SAVING = "(token, study, name) => window.tillerJudge.save(token, study, name)"
 ANSWERED = "() => { window.tillerJudge.answered(); }"
 UNDOING = "(token, study, name, _pace) => [token, study, name, window.tillerJudge.undoing()]"

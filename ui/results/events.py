@@ -1,6 +1,5 @@
 """Which event of the Results page calls which handler; none is queued, so nobody waits behind a run."""
 
-import json
 from typing import Any
 
 import gradio as gr
@@ -9,20 +8,12 @@ from ui import wording_results as wording
 from ui.components.results import ResultsPage, build_results
 from ui.components.steer import SteerPage
 from ui.components.view import SteerView
-from ui.events import AT_ONCE, blend_outputs
+from ui.events import AT_ONCE, AT_ONCE_SHOWN, blend_outputs, save_as
 from ui.results.actions import ResultsActions
 from ui.results.handlers import ResultsHandlers, blend_from_link
 
 PATH = "/results"
-AT_ONCE_SHOWN: dict[str, Any] = AT_ONCE | {"show_progress": "minimal"}
-SAVE_AS = """(text) => {
-  if (!text) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "text/csv;charset=utf-8"}));
-  link.download = NAME;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}"""
+SAVE_AS = save_as("text/csv")
 
 
 def add_results_page(blocks: gr.Blocks, actions: ResultsActions) -> None:
@@ -54,8 +45,8 @@ def connect(page: ResultsPage, handlers: ResultsHandlers, blocks: gr.Blocks) -> 
     page.dimension.input(handlers.show_dimension, asked, outputs, **AT_ONCE_SHOWN)
     page.want_of.input(handlers.show_want, asked, outputs, **AT_ONCE_SHOWN)
     for part, view in page.parts.items():
-        save = SAVE_AS.replace("NAME", json.dumps(f"tiller-{part}.csv"))
-        view.csv.click(handlers.csv_of(part), asked, page.sent, **AT_ONCE).then(None, page.sent, None, js=save)
+        csv = view.csv.click(handlers.csv_of(part), asked, page.sent, **AT_ONCE)
+        csv.then(None, page.sent, None, js=SAVE_AS)
     export = page.export
     export.prepare.click(
         handlers.export,

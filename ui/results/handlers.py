@@ -1,5 +1,6 @@
 """The Results page's handlers: read components, call one action, return updates by component."""
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ class ResultsHandlers:
             findings = self.actions.find(_query(filters))
             wanted = filters[N_FILTERS + 1] if part is Part.WANT else filters[N_FILTERS]
             table = draw(part, findings, _asked(part, wanted, findings)).table
-            return {self.page.sent: table.to_csv() if table else ""}
+            file = {"name": f"tiller-{part}.csv", "text": table.to_csv()} if table else None
+            return {self.page.sent: json.dumps(file) if file else ""}
 
         return csv
 

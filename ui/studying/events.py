@@ -6,13 +6,12 @@ import gradio as gr
 
 from ui import wording_studies as wording
 from ui.components.studies import StudiesPage, build_studies
-from ui.events import AT_ONCE
+from ui.events import AT_ONCE, AT_ONCE_SHOWN, save_as
 from ui.studying.actions import StudyingActions
 from ui.studying.forms import MAX_FILE_BYTES
 from ui.studying.handlers import StudiesHandlers
 
 PATH = "/studies"
-AT_ONCE_SHOWN: dict[str, Any] = AT_ONCE | {"show_progress": "minimal"}
 # The file is read in the browser and sent as text, so that the server keeps no files of anybody's.
 PICK_FILE = """async (kept) => {
   const input = document.createElement("input");
@@ -31,15 +30,7 @@ PICK_FILE = """async (kept) => {
   }
   return JSON.stringify(sent);
 }""".replace("MAX_BYTES", str(MAX_FILE_BYTES))
-SAVE_AS = """(sent) => {
-  if (!sent) return;
-  const {name, text} = JSON.parse(sent);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "application/toml;charset=utf-8"}));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}"""
+SAVE_AS = save_as("application/toml")
 WITH_ASKED = "(token, asked, drawn) => [token, window.tillerStudies.asked(), drawn]"
 
 

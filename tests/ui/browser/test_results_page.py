@@ -81,6 +81,7 @@ def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(
     page.locator("#results-wins button.label-wrap").click()
     with page.expect_download() as table:
         page.locator("#results-wins-csv").click()
+    assert table.value.suggested_filename == "tiller-wins.csv"
     assert "helpfulness=1" in table.value.path().read_text(encoding="utf-8-sig")
     page.locator("#results-prepare").click()
     with page.expect_download() as export:
