@@ -21,6 +21,7 @@ from storage.records import (
     check_text,
 )
 from storage.records_pairs import CanonicalSide, NamedBlend, Outcome
+from storage.records_publishing import OFF, Publishing
 
 MAX_QUESTION_CHARS = 500
 MAX_CONSENT_CHARS = 20_000
@@ -70,13 +71,13 @@ class Question:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """Everything that fixes a study; kept as it was when the study was made.
+    """Everything that fixes a study; kept as it was when the study was made, but for ``publish``.
 
     ``prompts`` are the conversations to answer. What is compared are either ``blends`` or blends drawn evenly from
     ``ranges`` (dimension -> lowest and highest weight). ``overlap`` is how many annotators shall answer each
     comparison. ``gold_share`` and ``repeat_share`` say how much of what an annotator is asked are gold items and
     repetitions. ``reveals`` says whether the page tells, after the judgement, which side was which. ``seed`` fixes what
-    is drawn.
+    is drawn. ``publish`` says whether guides trained on its judgements are published by themselves.
 
     Raises:
         InputError: a value is outside what is allowed; the message names it.
@@ -94,6 +95,7 @@ class StudySettings:
     reveals: bool = False
     ordering: Ordering = Ordering.FEWEST
     seed: int = 0
+    publish: Publishing = OFF
 
     def __post_init__(self) -> None:
         self._check_prompts()
@@ -183,6 +185,7 @@ class StudySummary:
     n_items: int
     n_given: int
     n_wanted: int
+    publish: Publishing = OFF
 
 
 @dataclass(frozen=True)

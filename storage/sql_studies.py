@@ -12,11 +12,13 @@ from steering.errors import InputError
 from storage.answering import answer_item, undo_item
 from storage.assigning import assign_next, open_assignment, progress_of, standing_of, turn_of
 from storage.audit import SYSTEM, Audit
+from storage.changing import change_publishing, change_state, publishing_details
 from storage.database import Database
 from storage.entering import has_consented, require_judging, study_row
 from storage.judging import AlreadyJudgedError
 from storage.next_item import Rules
 from storage.records import MAX_NAME_CHARS, Judgement, check_text, is_id, new_id, utc_now
+from storage.records_publishing import Publishing
 from storage.records_seen import Standing
 from storage.records_studies import (
     MAX_UNDO,
@@ -40,14 +42,11 @@ from storage.study_rows import (
     rules_from,
     settings_json,
     study_from,
+    summary_from,
 )
 from storage.study_tables import AssignmentRow, ConsentRow, StudyItemRow, StudyRow
 
-_CHANGES = {
-    (StudyState.GENERATING, StudyState.OPEN),
-    (StudyState.OPEN, StudyState.CLOSED),
-    (StudyState.CLOSED, StudyState.OPEN),
-}
+_NOT_CHANGED = "The study was not changed."
 
 
 class SqlStudies:
@@ -73,7 +72,8 @@ class SqlStudies:
             }
             if not insert_if_absent(session, StudyRow, values, "name"):
                 raise InputError(f"There is already a study {name!r}.", hint="Give this one another name.")
-            Audit(session, actor, study.created_at).add("made", "study", study.id)
+            told = publishing_details(settings.publish) if settings.publish.enabled else {}
+            Audit(session, actor, study.created_at).add("made", "study", study.id, **told)
             return study
 
     def study(self, study_id: str) -> Study:
@@ -96,30 +96,24 @@ class SqlStudies:
                 func.count(StudyItemRow.id),
                 func.coalesce(func.sum(given), 0),
                 func.count(StudyItemRow.id) * StudyRow.overlap,
+                StudyRow.settings,
             )
             .outerjoin(StudyItemRow, (StudyItemRow.study_id == StudyRow.id) & is_regular)
             .group_by(StudyRow.id)
             .order_by(StudyRow.created_at.desc(), StudyRow.id)
         )
         with self._database.reading() as session:
-            return tuple(
-                StudySummary(study_id, name, StudyState(state), created_at, *map(int, numbers))
-                for study_id, name, state, created_at, *numbers in session.execute(query)
-            )
+            return tuple(summary_from(row) for row in session.execute(query))
 
     def set_state(self, study_id: str, state: StudyState, actor: str = SYSTEM) -> Study:
         """Change the state; see ``StudyRepository``."""
-        with self._database.writing("The study was not changed.") as session:
-            row = study_row(session, study_id, with_prompts=True, lock=True)
-            before = StudyState(row.state)
-            if before is not state:
-                if (before, state) not in _CHANGES:
-                    raise InputError(
-                        f"The study is {before.value} and cannot become {state.value}.", hint="Make a new study."
-                    )
-                row.state = state.value
-                Audit(session, actor, self._clock()).add(state.value, "study", study_id, before=before.value)
-            return study_from(row)
+        with self._database.writing(_NOT_CHANGED) as session:
+            return change_state(session, Audit(session, actor, self._clock()), study_id, state)
+
+    def set_publishing(self, study_id: str, publish: Publishing, actor: str = SYSTEM) -> Study:
+        """Change whether guides are published by themselves; see ``StudyRepository``."""
+        with self._database.writing(_NOT_CHANGED) as session:
+            return change_publishing(session, Audit(session, actor, self._clock()), study_id, publish)
 
     def add_items(self, study_id: str, items: Sequence[StudyItem], actor: str = SYSTEM) -> None:
         """Store items with their comparisons, all or none; see ``StudyRepository``."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from storage.records import Judgement
 from storage.records_audit import AuditEntry
 from storage.records_pairs import AnnotatorCount, JudgedPair, NamedBlend, OutcomeCount, PairFilter
+from storage.records_publishing import Publishing
 from storage.records_seen import Standing
 from storage.records_studies import (
     MAX_UNDO,
@@ -52,6 +53,13 @@ class StudyRepository(Protocol):
         Raises:
             NotFoundError: there is no such study.
             InputError: the change is another one.
+        """
+
+    def set_publishing(self, study_id: str, publish: Publishing, actor: str = "system") -> Study:
+        """Change whether guides trained on the study's judgements are published by themselves, whatever its state.
+
+        Raises:
+            NotFoundError: there is no such study.
         """
 
     def add_items(self, study_id: str, items: Sequence[StudyItem], actor: str = "system") -> None:

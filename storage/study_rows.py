@@ -9,7 +9,17 @@ from steering.types import SamplingSettings
 from storage.next_item import Rules
 from storage.records_audit import AuditEntry
 from storage.records_pairs import CanonicalSide, NamedBlend, Outcome
-from storage.records_studies import Assignment, Ordering, Question, Study, StudyItem, StudySettings, StudyState
+from storage.records_publishing import OFF, Publishing
+from storage.records_studies import (
+    Assignment,
+    Ordering,
+    Question,
+    Study,
+    StudyItem,
+    StudySettings,
+    StudyState,
+    StudySummary,
+)
 from storage.rows import comparison_from, messages_from, messages_json, read, to_json
 from storage.study_tables import AssignmentRow, AuditRow, StudyItemRow, StudyRow
 
@@ -30,8 +40,14 @@ def settings_json(settings: StudySettings) -> str:
             "reveals": settings.reveals,
             "ordering": settings.ordering.value,
             "seed": settings.seed,
+            "publish": _publishing_values(settings.publish),
         }
     )
+
+
+def with_publishing(stored: str, publish: Publishing) -> str:
+    """What the column of the settings holds once the study says ``publish``; the rest stays as it is."""
+    return to_json({**json.loads(stored), "publish": _publishing_values(publish)})
 
 
 def prompts_json(settings: StudySettings) -> str:
@@ -46,6 +62,21 @@ def study_from(row: StudyRow) -> Study:
         StorageError: the row holds something that no Tiller wrote.
     """
     return read(f"study {row.id}", lambda: _study(row))
+
+
+def summary_from(row: Row[Any]) -> StudySummary:
+    """The study of a row of a list: id, name, state, when it was made, the three counts, and its settings.
+
+    Raises:
+        StorageError: the row holds something that no Tiller wrote.
+    """
+    values: tuple[Any, ...] = tuple(row)
+    study_id, name, state, made_at, n_items, n_given, n_wanted, settings = values
+    counts = int(n_items), int(n_given), int(n_wanted)
+    return read(
+        f"study {study_id}",
+        lambda: StudySummary(study_id, name, StudyState(state), made_at, *counts, _publishing(json.loads(settings))),
+    )
 
 
 def rules_from(row: StudyRow | Row[Any]) -> Rules:
@@ -146,8 +177,18 @@ def _study(row: StudyRow) -> Study:
         reveals=stored["reveals"],
         ordering=Ordering(stored["ordering"]),
         seed=stored["seed"],
+        publish=_publishing(stored),
     )
     return Study(row.id, row.name, settings, StudyState(row.state), row.created_at)
+
+
+def _publishing_values(publish: Publishing) -> dict[str, Any]:
+    return {"enabled": publish.enabled, "margin": publish.margin}
+
+
+def _publishing(stored: dict[str, Any]) -> Publishing:
+    # studies of before this could be said do not have it
+    return Publishing(**stored["publish"]) if "publish" in stored else OFF
 
 
 def _rules(row: StudyRow | Row[Any]) -> Rules:

@@ -19,6 +19,7 @@ from storage.next_item import (
 )
 from storage.records import MAX_NAME_CHARS, Judgement, JudgementInput, check_text, new_id, utc_now
 from storage.records_pairs import CanonicalSide, JudgedPair, PairFilter, outcome_of
+from storage.records_publishing import Publishing
 from storage.records_seen import Seen, Standing
 from storage.records_studies import (
     MAX_UNDO,
@@ -74,6 +75,12 @@ class InMemoryStudies:
             if state is not study.state and (study.state, state) not in ALLOWED:
                 raise InputError("The study cannot become that.", hint="Make a new one.")
             self.kept[study_id] = replace(study, state=state)
+            return self.kept[study_id]
+
+    def set_publishing(self, study_id: str, publish: Publishing, actor: str = "system") -> Study:
+        with self.repository.lock:
+            study = self.study(study_id)
+            self.kept[study_id] = replace(study, settings=replace(study.settings, publish=publish))
             return self.kept[study_id]
 
     def add_items(self, study_id: str, items: Sequence[StudyItem], actor: str = "system") -> None:
@@ -316,8 +323,9 @@ class InMemoryStudies:
         regular = [item for item in self.all_items.values() if item.study_id == study.id and item.role == "regular"]
         overlap = study.settings.overlap
         n_given = sum(min(overlap, self._n_answers(item.id)) for item in regular)
+        counts = len(regular), n_given, overlap * len(regular)
         return StudySummary(
-            study.id, study.name, study.state, study.created_at, len(regular), n_given, overlap * len(regular)
+            study.id, study.name, study.state, study.created_at, *counts, publish=study.settings.publish
         )
 
     def _given(self, item_id: str, annotator_id: str) -> Assignment:

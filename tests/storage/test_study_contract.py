@@ -11,6 +11,7 @@ from steering.types import Choice
 from storage.next_item import REPEAT_GAP
 from storage.records import OVERALL, Strength, new_id
 from storage.records_pairs import CanonicalSide, Outcome
+from storage.records_publishing import Publishing
 from storage.records_studies import ItemRole, Ordering, Progress, StudyState
 from tests.storage.conftest import Stores
 from tests.storage.examples import a_click
@@ -24,7 +25,12 @@ def ada(stores: Stores) -> str:
 
 def test_a_study_is_read_back_equal_with_its_prompts(stores: Stores) -> None:
     settings = some_settings(
-        blends=(), ranges={"helpfulness": (-1.0, 2.5)}, consent="Sure?", reveals=True, seed=2**63 - 1
+        blends=(),
+        ranges={"helpfulness": (-1.0, 2.5)},
+        consent="Sure?",
+        reveals=True,
+        seed=2**63 - 1,
+        publish=Publishing(enabled=True, margin=0.025),
     )
     made = stores.studies.create_study("Tone", settings)
     assert stores.studies.study(made.id) == made
@@ -48,12 +54,27 @@ def test_a_study_opens_closes_and_opens_again_but_is_never_generated_again(store
     assert stores.studies.study(study_id).state is StudyState.OPEN
 
 
+def test_whether_a_study_publishes_can_be_changed_in_every_state_and_changes_nothing_else(stores: Stores) -> None:
+    made = stores.studies.create_study("Tone", some_settings(consent="Sure?"))
+    other = stores.studies.create_study("Wit", some_settings(publish=Publishing(enabled=True)))
+    assert not made.settings.publish.enabled
+    for state in (StudyState.GENERATING, StudyState.OPEN, StudyState.CLOSED):
+        stores.studies.set_state(made.id, state)
+        for said in (Publishing(enabled=True, margin=0), Publishing(margin=0.3)):
+            changed = stores.studies.set_publishing(made.id, said)
+            assert stores.studies.study(made.id) == changed
+            assert changed == replace(made, state=state, settings=replace(made.settings, publish=said))
+            listed = {summary.id: summary.publish for summary in stores.studies.studies()}
+            assert listed == {made.id: said, other.id: Publishing(enabled=True)}
+
+
 @pytest.mark.parametrize("missing", ["0" * 32, "", "x' OR 1=1", "\ud800"])
 def test_what_is_not_there_is_not_found(stores: Stores, ada: str, missing: str) -> None:
     study_id = an_open_study(stores.studies, 1)
     for call in (
         lambda: stores.studies.study(missing),
         lambda: stores.studies.set_state(missing, StudyState.OPEN),
+        lambda: stores.studies.set_publishing(missing, Publishing(enabled=True)),
         lambda: stores.studies.next_assignment(missing, ada),
         lambda: stores.studies.next_assignment(study_id, missing),
         lambda: stores.studies.accept_consent(study_id, missing),
