@@ -90,12 +90,10 @@ class Split:
     def halves(self, seed: int) -> tuple[list[Preference], list[Preference]]:
         """Return the held-out pairs that choose a checkpoint and those that report on it, split by prompt.
 
-        Where only one prompt is held out both are all of them.
+        Where only one prompt is held out none choose and all of them report, for what has chosen flatters.
         """
         prompts = sorted({each.prompt_key for each in self.held_out}, key=lambda key: _draw(seed, "choosing", key))
         choosing = set(prompts[: len(prompts) // 2])
-        if not choosing:
-            return self.held_out, self.held_out
         return (
             [each for each in self.held_out if each.prompt_key in choosing],
             [each for each in self.held_out if each.prompt_key not in choosing],

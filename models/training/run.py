@@ -36,6 +36,9 @@ from steering.types import Message
 
 logger = logging.getLogger(__name__)
 
+_NOT_CHOSEN = (
+    "Only one prompt is held out, so nothing chose a checkpoint: the training went to its end as with patience 0."
+)
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
 
@@ -82,7 +85,8 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     found = {
         **metrics(trainer.score(lesson.held_out), settings.loss.beta),
         "before": before,
-        "n_choosing": len(lesson.choosing) if settings.optimiser.patience else 0,
+        "n_choosing": len(lesson.choosing),
+        **_note(settings, lesson),
         "n_steps": trainer.state.global_step,
         "n_steps_planned": trainer.state.max_steps,
         "best_step": trainer.state.best_global_step,
@@ -141,10 +145,21 @@ def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Spli
     optimiser = settings.optimiser
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
     order = training_order(examples, optimiser.epochs, optimiser.batch_size, optimiser.seed, layout)
-    # where nothing is chosen all of them can report
-    halves = split.halves(settings.choice.seed) if optimiser.patience else (split.held_out, split.held_out)
-    choosing, reporting = map(encoder.examples, halves)
+    choosing, reporting = map(encoder.examples, _halves(settings, split))
     return split, Lesson(order, choosing, reporting, settings.loss, layout)
+
+
+def _halves(settings: TrainSettings, split: Split) -> tuple[list[Preference], list[Preference]]:
+    """The held-out pairs that choose a checkpoint, none where nothing is chosen, and those that report on it."""
+    return split.halves(settings.choice.seed) if settings.optimiser.patience else ([], split.held_out)
+
+
+def _note(settings: TrainSettings, lesson: Lesson) -> dict[str, str]:
+    """What the card says where a checkpoint was to be chosen and could not."""
+    if lesson.choosing or not settings.optimiser.patience:
+        return {}
+    logger.warning(_NOT_CHOSEN)
+    return {"note": _NOT_CHOSEN}
 
 
 def _before(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
@@ -184,8 +199,7 @@ def _finish(
         unit, found["calibration"] = _calibrate(settings, base, aside, split, stop)
     found["seconds"] = round(time.monotonic() - began, 1)
     card = _card(settings, base, split, found, unit, command)
-    choosing = split.halves(settings.choice.seed)[0] if settings.optimiser.patience else []
-    lines = [json.dumps(line) for line in _pair_lines(split, choosing)]
+    lines = [json.dumps(line) for line in _pair_lines(split, *_halves(settings, split))]
     (aside / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_whole(aside / CARD_NAME, json.dumps({**card, "hash": hash_files(aside)}, indent=1) + "\n")
     stop.check()
@@ -246,9 +260,7 @@ def _card(
     }
 
 
-def _pair_lines(split: Split, choosing: list[Preference]) -> list[dict[str, Any]]:
+def _pair_lines(split: Split, choosing: list[Preference], reporting: list[Preference]) -> list[dict[str, Any]]:
     """Which preference was trained on and which tested on, without anybody's words."""
-    reporting = [each for each in split.held_out if each not in choosing] or split.held_out
-    choosing = [each for each in choosing if each not in reporting]
     halves = (("train", split.train), ("replayed", split.replayed), ("choosing", choosing), ("held_out", reporting))
     return [{"id": each.id, "half": name, "source": each.source} for name, half in halves for each in half]

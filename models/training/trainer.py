@@ -40,6 +40,7 @@ class Lesson:
     """What a trainee is trained and tested on: ``order`` has the training examples in the order of the steps.
 
     The best checkpoint is chosen on ``choosing``, so what it is worth is told by ``held_out``, which chose nothing.
+    Where ``choosing`` is empty nothing is chosen, and the last weights are kept.
     """
 
     order: Sequence[Example]
@@ -47,6 +48,11 @@ class Lesson:
     held_out: Sequence[Example]
     loss: LossSettings
     layout: Layout
+
+    @property
+    def watched(self) -> Sequence[Example]:
+        """What is scored while it trains: what chooses, or else what reports."""
+        return self.choosing or self.held_out
 
 
 def training_order(
@@ -83,7 +89,7 @@ class GuideTrainer(Trainer):
             args=args,
             data_collator=partial(collate, layout=lesson.layout, pad_token_id=trainee.pad_token_id),
             train_dataset=lesson.order,
-            eval_dataset=lesson.choosing,
+            eval_dataset=lesson.watched,
             callbacks=callbacks,
         )
         self.trainee, self.lesson = trainee, lesson
@@ -120,8 +126,8 @@ class GuideTrainer(Trainer):
             )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return accuracy and loss on the held-out pairs that choose the checkpoint."""
-        scored = self.score(self.lesson.choosing)
+        """Return accuracy and loss on the held-out pairs that choose the checkpoint, or on all where none is chosen."""
+        scored = self.score(self.lesson.watched)
         found = accuracy(scored)
         metrics = {"eval_accuracy": found["accuracy"], "eval_loss": mean_loss(scored, self.lesson.loss.beta)}
         self.log(metrics)
@@ -244,6 +250,7 @@ def make_trainer(
         )
     n_steps = -(-len(lesson.order) // optimiser.batch_size)
     eval_steps = max(1, round(optimiser.eval_share * n_steps))
+    chooses = bool(optimiser.patience and lesson.choosing)
     device = trainee.inner.device
     args = TrainingArguments(
         output_dir=str(folder.checkpoints),
@@ -261,7 +268,7 @@ def make_trainer(
         save_strategy="steps",
         save_steps=eval_steps,  # the best weights are those of a checkpoint
         save_total_limit=2,
-        load_best_model_at_end=bool(optimiser.patience),
+        load_best_model_at_end=chooses,
         metric_for_best_model="eval_accuracy",
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
@@ -283,6 +290,6 @@ def make_trainer(
         enable({"use_reentrant": False})
     watch = Watch(folder, stop)
     callbacks: list[TrainerCallback] = [watch]
-    if optimiser.patience:
+    if chooses:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=optimiser.patience))
     return GuideTrainer(trainee, lesson, args, callbacks)

@@ -1,0 +1,89 @@
+"""Which held-out pairs choose a checkpoint, and what becomes of a run that has too few prompts to choose."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.guides import read_card
+from models.training.data import DataReport, Split
+from models.training.rows import Preference
+from models.training.run import train
+from models.training.run_folder import read_progress
+from models.training.settings import AdapterSettings, CalibrationSettings, OptimiserSettings, TrainSettings
+from steering.types import Message, Role
+from tests.models.training.conftest import some_rows
+
+OPTIMISER = OptimiserSettings(learning_rate=1e-9, batch_size=4, epochs=2.0, eval_share=0.1, dtype="float32", patience=1)
+
+
+def held_out(*prompts: str) -> Split:
+    """Two held-out pairs of each prompt."""
+    pairs = [
+        Preference(f"{prompt}{n}", (Message(Role.USER, prompt),), "yes", f"no {n}") for prompt in prompts for n in "12"
+    ]
+    return Split([], [], pairs, DataReport())
+
+
+@pytest.mark.parametrize(("n_prompts", "n_choosing"), [(1, 0), (2, 1), (3, 1), (8, 4)])
+def test_a_prompt_chooses_or_reports_and_one_alone_reports(n_prompts: int, n_choosing: int) -> None:
+    split = held_out(*"abcdefgh"[:n_prompts])
+    choosing, reporting = split.halves(seed=3)
+    assert len({each.prompt_key for each in choosing}) == n_choosing
+    assert not {each.prompt_key for each in choosing} & {each.prompt_key for each in reporting}
+    assert sorted(each.id for each in [*choosing, *reporting]) == sorted(each.id for each in split.held_out)
+
+
+def folder_with_tests(tmp_path: Path, n_prompts: int) -> Path:
+    """An export with 24 rows to train on and six to test on, of so many prompts."""
+    folder = tmp_path / "export"
+    folder.mkdir()
+    rows = some_rows(30)
+    for index, row in enumerate(rows[24:]):
+        row["prompt"] = [{"role": "user", "content": f"the door {index % n_prompts}"}]
+    for name, part in (("train", rows[:24]), ("test", rows[24:])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("n_prompts", [1, 2])
+def test_with_one_held_out_prompt_nothing_is_chosen_all_pairs_report_and_the_card_says_so(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, n_prompts: int
+) -> None:
+    """Learning so slowly that no evaluation is better than the one before, a run that chooses ends early."""
+    settings = TrainSettings(
+        base=str(base),
+        dimension="cats",
+        data=(folder_with_tests(tmp_path, n_prompts),),
+        out=tmp_path / "run",
+        adapter=AdapterSettings(rank=2, lora_alpha=4),
+        optimiser=OPTIMISER,
+        calibration=CalibrationSettings(n_prompts=0),
+    )
+    guide = train(settings, "")
+    found = read_card(guide).metrics
+    halves = [json.loads(line)["half"] for line in (guide / "pairs.jsonl").read_text().splitlines()]
+    n_choosing = halves.count("choosing")
+    chooses = n_prompts > 1
+    assert (found["n_choosing"], found["n_pairs"]) == (n_choosing, 6 - n_choosing)
+    assert (n_choosing > 0) == chooses
+    assert (found["n_steps"] < found["n_steps_planned"]) == chooses
+    assert ("note" in found) != chooses
+    assert ("Only one prompt is held out" in caplog.text) != chooses
+    assert any(event["event"] == "held_out" for event in read_progress(settings.out))  # it is still watched
+
+
+def test_a_run_that_was_told_to_choose_nothing_has_nothing_to_note(base: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(
+        base=str(base),
+        dimension="cats",
+        data=(folder_with_tests(tmp_path, 1),),
+        out=tmp_path / "run",
+        adapter=AdapterSettings(rank=2, lora_alpha=4),
+        optimiser=replace(OPTIMISER, patience=0, epochs=0.5),
+        calibration=CalibrationSettings(n_prompts=0),
+    )
+    found = read_card(train(settings, "")).metrics
+    assert (found["n_choosing"], found["n_pairs"]) == (0, 6)
+    assert "note" not in found
