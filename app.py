@@ -64,15 +64,15 @@ def serve(settings: Settings) -> None:
 
         spaces = import_spaces() if settings.zero_gpu else None  # changes what CUDA does, so it comes before torch
         from models.versions.starting import load_published
-        from ui.page import launch_page
+        from ui.page import Backing, launch_page
 
         options, placement = engine_options(settings), {"device": settings.device, "dtype": settings.dtype}
         versions = load_published(preset, settings.home, **placement, options=options)
         stores = SqlRepository(database), settings, SqlStudies(database), SqlResults(database)
         if spaces is None:
-            launch_page(versions.engine, *stores, versions)
+            launch_page(Backing(versions.engine, *stores, versions))
         else:  # whose workers each have guides of their own, which nothing here can replace
-            launch_page(on_zero_gpu(spaces, versions.engine, settings.time_limit), *stores)
+            launch_page(Backing(on_zero_gpu(spaces, versions.engine, settings.time_limit), *stores))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Backing:
+    """What the pages stand on.
+
+    Without ``studies`` there is no Judge page, and without ``results`` and those neither a Results nor a Studies page.
+    Without ``versions``, the versions of the engine's guides, besides, there is no Guides page.
+    """
+
+    engine: SteerEngine
+    repository: Repository
+    settings: Settings
+    studies: StudyRepository | None = None
+    results: ResultsRepository | None = None
+    versions: GuideVersions | None = None
+
+
+@dataclass(frozen=True)
 class Site:
     """The pages, and what is served beside them."""
 
@@ -53,35 +69,20 @@ class Site:
     routes: list[BaseRoute]
 
 
-def build_page(
-    engine: SteerEngine,
-    repository: Repository,
-    settings: Settings,
-    studies: StudyRepository | None = None,
-    results: ResultsRepository | None = None,
-    versions: GuideVersions | None = None,
-) -> gr.Blocks:
+def build_page(backing: Backing) -> gr.Blocks:
     """Lay the pages out and bind their events; see ``build_site``."""
-    return build_site(engine, repository, settings, studies, results, versions).blocks
+    return build_site(backing).blocks
 
 
-def build_site(
-    engine: SteerEngine,
-    repository: Repository,
-    settings: Settings,
-    studies: StudyRepository | None = None,
-    results: ResultsRepository | None = None,
-    versions: GuideVersions | None = None,
-) -> Site:
+def build_site(backing: Backing) -> Site:
     """Lay the pages out and bind their events.
 
-    Without ``studies`` there is no Judge page, and without ``results`` and those neither a Results nor a Studies page.
-    Without ``versions``, the versions of the engine's guides, besides, there is no Guides page.
-
     Raises:
-        SettingsError: the server's secret under ``settings.home`` cannot be read or made.
+        SettingsError: the server's secret under the settings' home cannot be read or made.
     """
-    actions = SteerActions(engine, repository, settings)
+    engine, settings = backing.engine, backing.settings
+    studies, results, versions = backing.studies, backing.results, backing.versions
+    actions = SteerActions(engine, backing.repository, settings)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP_EXPORTS) as blocks:
         line = model_line(actions)
         if studies is not None:
@@ -98,7 +99,7 @@ def build_site(
     routes: list[BaseRoute] = []
     if studies is not None:
         doubtful = DoubtfulItems(results) if results is not None else None
-        routes += add_judge_page(blocks, JudgeActions(repository, studies, settings.home, doubtful))
+        routes += add_judge_page(blocks, JudgeActions(backing.repository, studies, settings.home, doubtful))
         if results is not None:
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
@@ -120,20 +121,13 @@ def forget_page(blocks: gr.Blocks) -> Callable[[gr.Request], None]:
     return forget
 
 
-def open_page(
-    engine: SteerEngine,
-    repository: Repository,
-    settings: Settings,
-    studies: StudyRepository | None = None,
-    results: ResultsRepository | None = None,
-    versions: GuideVersions | None = None,
-) -> gr.Blocks:
+def open_page(backing: Backing) -> gr.Blocks:
     """Serve the page and return at once; ``close()`` of what is returned ends it.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    site = build_site(engine, repository, settings, studies, results, versions)
+    site, settings = build_site(backing), backing.settings
     blocks = site.blocks
     n_runs = most_runs(settings)
     blocks.queue(max_size=n_runs)
@@ -168,20 +162,13 @@ def open_page(
     return blocks
 
 
-def launch_page(
-    engine: SteerEngine,
-    repository: Repository,
-    settings: Settings,
-    studies: StudyRepository | None = None,
-    results: ResultsRepository | None = None,
-    versions: GuideVersions | None = None,
-) -> None:
+def launch_page(backing: Backing) -> None:
     """Serve the page until interrupted.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
     """
-    blocks = open_page(engine, repository, settings, studies, results, versions)
+    blocks = open_page(backing)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
         while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C

@@ -25,7 +25,7 @@ from storage.sql_repository import SqlRepository
 from tests.benchmarks.conftest import TINY
 from tests.benchmarks.test_shapes import CPU
 from tests.ui.fakes import ScriptedEngine, say
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 SHORT = say("one two three", "one four five six")
@@ -47,7 +47,7 @@ def visited(tmp_path: Path) -> Visited:
             settings = Settings(home=tmp_path, port=free.getsockname()[1])
         with open_database(settings.database_url) as database:
             # inside a running loop Gradio makes no loop of its own, which it would never close
-            blocks = open_page(engine, SqlRepository(database), settings)
+            blocks = open_page(Backing(engine, SqlRepository(database), settings))
             try:
                 return await visit(f"http://127.0.0.1:{settings.port}", traffic)
             finally:

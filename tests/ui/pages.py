@@ -12,12 +12,16 @@ import gradio as gr
 
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import ScriptedEngine
+from ui.page import Backing
 from ui.settings import Settings
 
 
-def made(make: Callable[..., gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any) -> gr.Blocks:
+def made(
+    make: Callable[[Backing], gr.Blocks], home: Path, engine: ScriptedEngine | None = None, **options: Any
+) -> gr.Blocks:
     """Make the page of a scripted engine that keeps nothing on disk, as :func:`in_a_loop` does."""
-    return in_a_loop(lambda: make(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options)))
+    backing = Backing(engine or ScriptedEngine(), InMemoryRepository(), Settings(home=home, **options))
+    return in_a_loop(lambda: make(backing))
 
 
 def in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:

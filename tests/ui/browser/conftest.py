@@ -15,7 +15,7 @@ from storage.sql_repository import SqlRepository
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import free_port, in_a_loop
 from ui import wording
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.runs import SteerEngine
 from ui.settings import Settings
 
@@ -112,7 +112,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             settings = Settings(home=tmp_path, port=free_port(), **options)  # type: ignore[arg-type]
             if repository is None:
                 repository = SqlRepository(stack.enter_context(open_database(settings.database_url)))
-            blocks = in_a_loop(lambda: open_page(engine, repository, settings))
+            blocks = in_a_loop(lambda: open_page(Backing(engine, repository, settings)))
             stack.callback(blocks.close, verbose=False)
             return f"http://127.0.0.1:{settings.port}/", repository
 

@@ -18,7 +18,7 @@ from tests.ui.judge.serving import QUESTIONS, a_study
 from tests.ui.pages import free_port, in_a_loop
 from tests.ui.results.simulated import a_judged_study
 from ui import wording, wording_judge, wording_results
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 PHONE = {"width": 390, "height": 844}
@@ -36,7 +36,7 @@ class Site:
         database = stack.enter_context(open_database(settings.database_url))
         self.repository, self.studies = SqlRepository(database), SqlStudies(database)
         stores = self.repository, settings, self.studies, SqlResults(database)
-        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), *stores))
+        blocks = in_a_loop(lambda: open_page(Backing(ScriptedEngine(), *stores)))
         stack.callback(blocks.close, verbose=False)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.paths = [f"/{path}" for path, *_ in blocks.pages]

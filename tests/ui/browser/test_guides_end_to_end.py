@@ -22,7 +22,7 @@ from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS, Visit
 from tests.ui.pages import free_port, made
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.prompt_files import built_in_prompts
 from ui.settings import Settings
 from ui.studies import generate_answers
@@ -50,7 +50,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with open_database(settings.database_url) as database:
         stores = SqlStudies(database), SqlResults(database)
         repository = SqlRepository(database)
-        blocks = made(lambda *_: open_page(versions.engine, repository, settings, *stores, versions), tmp_path)
+        blocks = made(lambda _: open_page(Backing(versions.engine, repository, settings, *stores, versions)), tmp_path)
         yield Site(f"http://127.0.0.1:{settings.port}", versions, stores[0])
         blocks.close(verbose=False)
         versions.engine.close()

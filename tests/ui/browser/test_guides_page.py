@@ -24,7 +24,7 @@ from tests.ui.pages import free_port, made
 from tests.ui.results.simulated import a_judged_study
 from ui.guides.asking import Ask
 from ui.guides.runs import make_folder
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 HARMLESSNESS = Path(__file__).parents[3] / "models" / "demo" / "guides" / "harmlessness"
@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         stores = SqlStudies(database), SqlResults(database)
         repository = SqlRepository(database)
         a_judged_study(repository, stores[0], n_items=24)
-        blocks = made(lambda *_: open_page(versions.engine, repository, settings, *stores, versions), home)
+        blocks = made(lambda _: open_page(Backing(versions.engine, repository, settings, *stores, versions)), home)
         yield Site(f"http://127.0.0.1:{settings.port}/guides", versions, home)
         blocks.close(verbose=False)
         versions.engine.close()

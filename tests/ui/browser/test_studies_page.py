@@ -20,7 +20,7 @@ from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
 from tests.ui.browser.test_accessibility import complaints
 from tests.ui.pages import free_port, in_a_loop
 from tests.ui.test_commands_generating import a_plan, an_engine
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.runs import SteerEngine
 from ui.settings import Settings
 from ui.studies import create_study
@@ -42,7 +42,7 @@ def serving(home: Path, engine: SteerEngine) -> Iterator[Site]:
     with open_database(settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
         results = SqlResults(database)
-        blocks = in_a_loop(lambda: open_page(engine, repository, settings, studies, results))
+        blocks = in_a_loop(lambda: open_page(Backing(engine, repository, settings, studies, results)))
         yield Site(f"http://127.0.0.1:{settings.port}", studies, repository)
         blocks.close(verbose=False)
 

@@ -20,7 +20,7 @@ from storage.sql_studies import SqlStudies
 from tests.models.tiny import save_lora, save_model
 from tests.ui.guides.test_asking import FORM
 from tests.ui.pages import free_port, made
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 # in the order in which the page sends them
@@ -79,7 +79,7 @@ def serving(home: Path, **options: Any) -> Iterator[Visitor]:
     with open_database(settings.database_url) as database:
         stores = SqlStudies(database), SqlResults(database)
         repository = SqlRepository(database)
-        blocks = made(lambda *_: open_page(versions.engine, repository, settings, *stores, versions), home)
+        blocks = made(lambda _: open_page(Backing(versions.engine, repository, settings, *stores, versions)), home)
         yield Visitor(f"http://127.0.0.1:{settings.port}", versions, home)
         blocks.close(verbose=False)
         versions.engine.close()

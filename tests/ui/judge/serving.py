@@ -16,7 +16,7 @@ from storage.study_repository import StudyRepository
 from tests.storage.examples import a_comparison, a_generation
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import free_port, in_a_loop
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 # Words that stand in the records of an item and nowhere else: none of them may reach a judge.
@@ -47,7 +47,7 @@ def judging(home: Path, database_url: str = "", **options: object) -> Iterator[S
     settings = Settings(**({"home": home, "port": free_port()} | options))  # type: ignore[arg-type]
     with open_database(database_url or settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
-        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), repository, settings, studies))
+        blocks = in_a_loop(lambda: open_page(Backing(ScriptedEngine(), repository, settings, studies)))
         try:
             yield Served(f"http://127.0.0.1:{settings.port}/judge", database, repository, studies)
         finally:

@@ -22,7 +22,7 @@ from tests.ui.pages import free_port, in_a_loop, made, wait_until
 from tests.ui.studying.typed import typed
 from tests.ui.test_commands_generating import a_plan, an_engine
 from ui.components.study_form import build_form
-from ui.page import build_page, open_page
+from ui.page import Backing, build_page, open_page
 from ui.settings import Settings
 from ui.studies import create_study
 from ui.visitors import key_hash, server_secret
@@ -67,7 +67,8 @@ def serving(home: Path, **options: Any) -> Iterator[Maker]:
     with open_database(settings.database_url) as database:
         studies = SqlStudies(database)
         results = SqlResults(database)
-        blocks = in_a_loop(lambda: open_page(an_engine(), SqlRepository(database), settings, studies, results))
+        backing = Backing(an_engine(), SqlRepository(database), settings, studies, results)
+        blocks = in_a_loop(lambda: open_page(backing))
         try:
             yield Maker(f"http://127.0.0.1:{settings.port}", studies)
         finally:
@@ -163,6 +164,6 @@ def test_on_another_host_only_an_access_code_makes_the_page_private(
     settings = Settings(home=tmp_path, host="0.0.0.0", **options)
     with open_database(settings.database_url) as database:
         stores = SqlRepository(database), settings, SqlStudies(database), SqlResults(database)
-        blocks = made(lambda *_: build_page(an_engine(), *stores), tmp_path)
+        blocks = made(lambda _: build_page(Backing(an_engine(), *stores)), tmp_path)
     shown = {getattr(block, "elem_id", None): getattr(block, "visible", None) for block in blocks.blocks.values()}
     assert (shown["studies-new"], shown["studies-changes"]) == (is_private, is_private)
