@@ -73,8 +73,7 @@ class RunFolder:
         """Append one event to the progress; ``at`` is in seconds since 1970."""
         if self.writes:
             line = json.dumps({"event": event, "at": round(time.time(), 3), **values})
-            with (self.path / PROGRESS).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            _append(self.path / PROGRESS, line.encode() + b"\n")
 
     def newest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; those that a kill left half-written are removed."""
@@ -89,10 +88,24 @@ class RunFolder:
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
-    """Return the events of the run in ``folder`` so far; a line that is being written is left out."""
+    """Return the events of the run in ``folder`` so far; a last line without its end is not yet there.
+
+    Raises:
+        ValueError: another line is no event.
+    """
     file = folder / PROGRESS
     lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
     return [json.loads(line) for line in lines[:-1]]
+
+
+def _append(file: Path, line: bytes) -> None:
+    """Append a line; what a kill has left of the one before is cut off, for the two would stay glued together."""
+    with file.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b"\n":
+                stream.truncate(file.read_bytes().rfind(b"\n") + 1)
+        stream.write(line)
 
 
 def write_whole(path: Path, text: str) -> None:
