@@ -32,7 +32,10 @@ class Filters:
 
 @dataclass(frozen=True)
 class PartView:
-    """One part: what is said of it, its plot where it has one, and its table, which may be unfolded and downloaded."""
+    """One part: what is said of it, its plot where it has one, and its table, which may be unfolded and downloaded.
+
+    ``told`` is why the table could not be.
+    """
 
     whole: gr.Column
     note: gr.HTML
@@ -40,6 +43,7 @@ class PartView:
     data: gr.Accordion
     table: gr.Dataframe
     csv: gr.Button
+    told: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ def _build_part(part: Part) -> PartView:
                 buttons=["fullscreen"],
             )
             csv = gr.Button(wording.CSV, size="sm", elem_id=f"results-{part}-csv", min_width=80)
-    return PartView(whole, note, plot, data, table, csv)
+            told = gr.HTML(elem_id=f"results-{part}-told")
+    return PartView(whole, note, plot, data, table, csv, told)
 
 
 def _build_export(is_private: bool) -> ExportControls:

@@ -45,7 +45,7 @@ def connect(page: ResultsPage, handlers: ResultsHandlers, blocks: gr.Blocks) -> 
     page.dimension.input(handlers.show_dimension, asked, outputs, **AT_ONCE_SHOWN)
     page.want_of.input(handlers.show_want, asked, outputs, **AT_ONCE_SHOWN)
     for part, view in page.parts.items():
-        csv = view.csv.click(handlers.csv_of(part), asked, page.sent, **AT_ONCE)
+        csv = view.csv.click(handlers.csv_of(part), asked, [page.sent, view.told], **AT_ONCE)
         csv.then(None, page.sent, None, js=SAVE_AS)
     export = page.export
     export.prepare.click(
@@ -60,5 +60,6 @@ def everything(page: ResultsPage) -> list[Any]:
     """Every component that showing results may change, but the filters."""
     drawn: list[Any] = [page.message, page.counts, page.dimension, page.want_of, page.open_in_steer]
     for view in page.parts.values():
-        drawn += [view.whole, view.note, view.data, view.table, *([view.plot] if view.plot is not None else [])]
+        drawn += [view.whole, view.note, view.data, view.table, view.told]
+        drawn += [view.plot] if view.plot is not None else []
     return drawn

@@ -23,6 +23,11 @@ def _told(handlers: "ResultsHandlers", message: str) -> Updates:
     return {handlers.page.message: message}
 
 
+def _told_of_export(handlers: "ResultsHandlers", message: str) -> Updates:
+    export = handlers.page.export
+    return {export.note: message, export.file: gr.update(visible=False)}
+
+
 told_on_page = told_by(_told)
 
 
@@ -83,28 +88,27 @@ class ResultsHandlers:
         return self._want(findings, filters[N_FILTERS + 1]) | {self.page.message: ""}
 
     def csv_of(self, part: Part) -> Callable[..., Updates]:
-        """The handler that hands one part's table to the browser; Gradio finds the request in a plain function only."""
+        """The handler that hands one part's table to the browser."""
+        sent, told = self.page.sent, self.page.parts[part].told
 
-        def csv(request: gr.Request, *filters: Any) -> Updates:
+        @told_by(lambda _handlers, message: {told: message, sent: ""})  # else what was sent before is saved again
+        def guarded(handlers: ResultsHandlers, request: gr.Request, *filters: Any) -> Updates:
             own_session(request)
-            findings = self.actions.find(_query(filters))
-            wanted = filters[N_FILTERS + 1] if part is Part.WANT else filters[N_FILTERS]
-            table = draw(part, findings, _asked(part, wanted, findings)).table
-            file = {"name": f"tiller-{part}.csv", "text": table.to_csv()} if table else None
-            return {self.page.sent: json.dumps(file) if file else ""}
+            return {told: "", sent: handlers._file(part, filters)}
+
+        def csv(request: gr.Request, *filters: Any) -> Updates:  # Gradio finds the request in a plain function only
+            return guarded(self, request, *filters)
 
         return csv
 
+    @told_by(_told_of_export)
     def export(self, request: gr.Request, format_: str, file_kind: str, percent: float, *filters: Any) -> Updates:
         """The file is asked for; it is offered when it is there."""
         controls = self.page.export
-        try:
-            own_session(request)
-            query = _query(filters)
-            plan = plan_of(format_, file_kind, percent, query)
-            export = self.actions.export(query, plan, Path(controls.file.GRADIO_CACHE))
-        except Exception as error:  # noqa: BLE001 - the page's boundary: whatever happens is told, not lost
-            return {controls.note: markup.message(words_for(error)), controls.file: gr.update(visible=False)}
+        own_session(request)
+        query = _query(filters)
+        plan = plan_of(format_, file_kind, percent, query)
+        export = self.actions.export(query, plan, Path(controls.file.GRADIO_CACHE))
         told = export.manifest
         left_out = ", ".join(f"{reason} {count}" for reason, count in told.left_out.items()) or wording.NOTHING_LEFT_OUT
         rows, used, count = sum(told.n_rows.values()), told.n_used, told.n_judgements
@@ -114,6 +118,13 @@ class ResultsHandlers:
             controls.note: markup.status(words),
             controls.file: gr.update(value=str(export.path), label=label, visible=True),
         }
+
+    def _file(self, part: Part, filters: tuple[Any, ...]) -> str:
+        """A part's table for the browser to save; nothing where it has none."""
+        findings = self.actions.find(_query(filters))
+        wanted = filters[N_FILTERS + 1] if part is Part.WANT else filters[N_FILTERS]
+        table = draw(part, findings, _asked(part, wanted, findings)).table
+        return json.dumps({"name": f"tiller-{part}.csv", "text": table.to_csv()}) if table else ""
 
     def _picked(self, study_id: object) -> Updates:
         filters = self.page.filters
@@ -235,7 +246,7 @@ def _counted(findings: Findings, *, on_steer: bool) -> str:
 
 
 def _drawn(view: PartView, drawn: Drawn) -> Updates:
-    updates: Updates = {view.whole: gr.update(visible=True), view.note: markup.note(drawn.note)}
+    updates: Updates = {view.whole: gr.update(visible=True), view.note: markup.note(drawn.note), view.told: ""}
     if view.plot is not None:
         updates[view.plot] = gr.update(value=drawn.figure, visible=drawn.figure is not None)
     table = drawn.table

@@ -24,7 +24,7 @@ from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import free_port, in_a_loop
 from tests.ui.results.simulated import a_judged_study
 from ui import wording_results as wording
-from ui.page import open_page
+from ui.page import Backing, open_page
 from ui.settings import Settings
 
 RUNS = "window.__pwned = 1"
@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, SqlRepository, SqlStudies]]:
     with open_database(settings.database_url) as database:
         repository, studies = SqlRepository(database), SqlStudies(database)
         stores = repository, settings, studies, SqlResults(database)
-        blocks = in_a_loop(lambda: open_page(ScriptedEngine(), *stores))
+        blocks = in_a_loop(lambda: open_page(Backing(ScriptedEngine(), *stores)))
         yield f"http://127.0.0.1:{settings.port}", repository, studies
         blocks.close(verbose=False)
 
@@ -92,6 +92,30 @@ def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(
     weights = page.locator("input[type=range][aria-label*=Helpfulness]")
     # People prefer 1; what 120 judgements make of it is within half of that.
     assert abs(float(weights.input_value()) - 1) < 0.5
+
+
+def test_why_a_table_or_an_export_does_not_come_down_is_told_where_it_was_asked_for(page: Page, site: Any) -> None:
+    """A day that is none was once answered with silence, and must not be with the table of before, saved again."""
+    url, repository, studies = site
+    a_judged_study(repository, studies, n_items=8)
+    saved: list[str] = []
+    page.on("download", lambda download: saved.append(download.suggested_filename))
+    page.goto(f"{url}/results")
+    page.locator("#results-wins button.label-wrap").click(timeout=PATIENCE_MS)
+    told, since = page.locator("#results-wins-told"), page.locator("#results-since").get_by_role("textbox")
+    with page.expect_download():
+        page.locator("#results-wins-csv").click()
+    since.fill("31.12.2026")
+    page.locator("#results-wins-csv").click()
+    expect(told).to_contain_text("“31.12.2026” is not a day.", timeout=PATIENCE_MS)
+    page.locator("#results-prepare").click()
+    expect(page.locator("#results-export-note")).to_contain_text("“31.12.2026” is not a day.", timeout=PATIENCE_MS)
+    since.fill("2020-01-01")
+    since.press("Enter")
+    expect(told).to_have_text("")
+    with page.expect_download():
+        page.locator("#results-wins-csv").click()
+    assert saved == ["tiller-wins.csv", "tiller-wins.csv"]
 
 
 def test_a_plot_comes_down_as_a_picture_that_is_white_behind(page: Page, site: Any) -> None:
