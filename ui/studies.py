@@ -14,6 +14,7 @@ from steering.errors import CapacityError, InputError, TillerError
 from steering.types import MAX_SEED, Blend, FinishReason
 from storage.records import Comparison, ComparisonKind, utc_now
 from storage.records_pairs import NamedBlend
+from storage.records_publishing import Publishing
 from storage.records_studies import Study, StudyItem, StudySettings, StudyState, StudySummary
 from storage.study_repository import MAX_PAGE, StudyRepository
 from storage.written import written_answer
@@ -89,6 +90,19 @@ def reopen_study(studies: StudyRepository, name: str, actor: str = "system") -> 
     if found.state is StudyState.GENERATING:  # the storage would open it: that is how writing its answers ends
         raise InputError(f"The answers of the study {name!r} are not all there.", hint="Have them written first.")
     return studies.set_state(found.id, StudyState.OPEN, actor)
+
+
+def change_publishing(
+    studies: StudyRepository, name: str, *, enabled: bool, margin: float | None = None, actor: str = "system"
+) -> Study:
+    """Have guides trained on a study's judgements published by themselves, or not any more; None keeps the margin.
+
+    Raises:
+        InputError: there is no such study, or the margin, in nats per token, is none.
+    """
+    found = study_named(studies, name)
+    publish = Publishing(enabled, found.publish.margin if margin is None else margin)
+    return studies.set_publishing(found.id, publish, actor)
 
 
 def n_comparisons(settings: StudySettings) -> int:

@@ -44,6 +44,7 @@ def document_of(plan: StudyPlan) -> dict[str, Any]:
     document["sampling"] = {name: getattr(sampling, name) for name in names}
     if sampling.plausibility is not None:
         document["sampling"]["plausibility"] = sampling.plausibility
+    document["publish"] = {"enabled": settings.publish.enabled, "margin": settings.publish.margin}
     if plan.gold:
         document["gold"] = [_gold_entry(gold) for gold in plan.gold]
     return document

@@ -12,6 +12,7 @@ from steering.errors import InputError, SettingsError
 from steering.types import SamplingSettings
 from storage.records import MAX_NAME_CHARS, check_text
 from storage.records_pairs import NamedBlend, Outcome
+from storage.records_publishing import OFF, Publishing
 from storage.records_studies import Ordering, Question, StudySettings
 from ui.prompt_files import BUILT_IN_PREFIX, Prompt, built_in_prompts, prompt_of, read_prompts
 
@@ -35,6 +36,7 @@ _STUDY = {
     "reveal": bool,
     "order": str,
     "seed": int,
+    "publish": dict,
 }
 _QUESTION = {"dimension": str, "text": str}
 _BLEND = {"name": str, "weights": dict}
@@ -47,6 +49,7 @@ _SAMPLING = {
     "plausibility": _Number,
 }
 _GOLD = {"prompt": (str, list), "right": str, "wrong": str, "dimensions": list}
+_PUBLISH = {"enabled": bool, "margin": _Number}
 _SAME = {
     "overlap": "overlap",
     "gold_share": "gold_share",
@@ -130,6 +133,7 @@ def study_plan(document: Mapping[str, Any], folder: Path) -> StudyPlan:
         },
         sampling=_sampling(study),
         ordering=_ordering(study),
+        publish=_publish(study),
         **{field: study[name] for name, field in _SAME.items() if name in study},
     )
     _check_reveal(settings)
@@ -218,6 +222,14 @@ def _ordering(study: Mapping[str, Any]) -> Ordering:
     if given not in known:
         raise SettingsError(f"order is {given!r}; it must be one of {', '.join(known)}.", hint=SEE_DOCS)
     return Ordering(given)
+
+
+def _publish(study: Mapping[str, Any]) -> Publishing:
+    if "publish" not in study:
+        return OFF
+    table = _table(study["publish"], "publish", _PUBLISH, required=("enabled",))
+    with _named("publish"):
+        return Publishing(**table)
 
 
 def _gold(where: str, entry: Any, settings: StudySettings) -> GoldPair:

@@ -16,7 +16,16 @@ STAGES = {
     "open": "Open: {given} of {wanted} answers given by judges.",
     "closed": "Closed: {given} of {wanted} answers given by judges.",
 }
-DEEDS = {"write": "Go on writing", "stop": "Stop", "close": "Close", "reopen": "Open again", "toml": "Save as TOML"}
+DEEDS = {
+    "write": "Go on writing",
+    "stop": "Stop",
+    "close": "Close",
+    "reopen": "Open again",
+    "publish": "Publish by itself",
+    "publish-not": "Stop publishing by itself",
+    "toml": "Save as TOML",
+}
+PUBLISHES = "A better guide is published by itself; no other dimension may lose more than {margin} nats per token."
 DEED_OF = "{deed}: {name}"
 JUDGE, RESULTS = "Judge", "Results"
 MADE_ON = "made on {day}"
@@ -76,6 +85,11 @@ REVEAL = "Tell after each judgement which side was which"
 SEED, SEED_INFO = "Seed", "Fixes the answers, what is drawn and everybody’s order"
 CONSENT, CONSENT_INFO = "Text to agree to before judging", "Optional"
 
+PUBLISHING = "Guides trained on it"
+PUBLISH = "Publish a better guide by itself"
+PUBLISH_INFO = "Without asking, once it is better on held-out pairs with 95 % confidence"
+MARGIN, MARGIN_INFO = "Margin, nats per token", "By no more may the reward of any other dimension fall"
+
 GOLD = "Gold items"
 GOLD_INFO = "A prompt with a right and a wrong answer that you write: they check whether judges look closely."
 GOLD_SHARE, GOLD_SHARE_INFO = "Gold items, %", "Of what each annotator is asked"
@@ -107,6 +121,8 @@ DONE = {
     "stop": "“{name}” is stopped; what is written is kept.",
     "close": "“{name}” is closed: nobody is given anything more.",
     "reopen": "“{name}” is open again.",
+    "publish": "A guide trained on “{name}” is published by itself from now on, once it is shown to be better.",
+    "publish-not": "Nothing trained on “{name}” is published by itself any more, what is under way included.",
 }
 
 CHANGES = "Changes"
@@ -134,6 +150,11 @@ TOO_MANY_TOKENS = "sampling.max_new_tokens is {given}; at most {limit} are allow
 TOO_MANY_TOKENS_HINT = "Ask for fewer, or start Tiller with a higher --max-new-tokens-limit."
 LONG_PROMPT = "prompts[{number}] has {given} characters; at most {limit} are allowed here."
 LONG_PROMPT_HINT = "Shorten it, or start Tiller with a higher --max-prompt-chars."
+
+
+def nats(margin: float) -> str:
+    """A margin as it was stated, with two decimals or more."""
+    return f"{margin:.2f}" if round(margin, 2) == margin else f"{margin:g}"
 
 
 def duration(seconds: float) -> str:

@@ -110,7 +110,7 @@ def listed(folder: Path) -> set[str]:
 
 def test_the_study_is_listed_with_what_was_answered_and_closed(tiller: Callable[..., str], home: Path) -> None:
     assert NAME in (line := tiller("study", "list").splitlines()[1])
-    assert line.split()[-5:] == ["open", datetime.now(UTC).strftime("%Y-%m-%d"), "18", "36", "36"]
+    assert line.split()[-6:] == ["open", datetime.now(UTC).strftime("%Y-%m-%d"), "18", "36", "36", "no"]
     assert tiller("study", "close", NAME) == f"Study {NAME} is closed.\n"
     assert rows(home, "SELECT state FROM studies") == [("closed",)]
     assert rows(home, "SELECT actor, action FROM audit ORDER BY number DESC LIMIT 1") == [("cli", "closed")]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from steering.errors import InputError, PromptError, SettingsError
 from steering.types import Message, Role
 from storage.records_pairs import NamedBlend, Outcome
+from storage.records_publishing import Publishing
 from storage.records_studies import Ordering, Question
 from ui.prompt_files import read_prompts
 from ui.study_files import read_study, study_plan
@@ -78,6 +79,22 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert plan.settings.questions == (Question("overall", "Which is better?"),)
     assert [blend.key for blend in plan.settings.blends] == ["unguided", "helpful"]
     assert (plan.settings.overlap, plan.settings.consent, plan.settings.reveals, plan.gold) == (1, "", False, ())
+    assert plan.settings.publish == Publishing(enabled=False, margin=0.1)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("{ enabled = true }", Publishing(enabled=True)),
+        ("{ enabled = true, margin = 0 }", Publishing(enabled=True, margin=0.0)),
+        ("{ enabled = false, margin = 0.25 }", Publishing(enabled=False, margin=0.25)),
+    ],
+)
+def test_a_study_says_whether_its_guides_are_published_by_themselves(
+    tmp_path: Path, table: str, expected: Publishing
+) -> None:
+    plan = read_study(written(tmp_path, "publishing.toml", f"publish = {table}\n{LEAST}"))
+    assert plan.settings.publish == expected
 
 
 def test_blends_can_be_drawn_from_ranges_several_times_for_each_prompt(tmp_path: Path) -> None:
@@ -103,6 +120,11 @@ def test_blends_can_be_drawn_from_ranges_several_times_for_each_prompt(tmp_path:
         ('name = "pilot"', 'name = "pilot"\nranges = { helpfulness = [0, 1] }', "2 blends and 1 ranges"),
         ('name = "pilot"', 'name = "pilot"\nsampling = { temperature = -1 }', "sampling: temperature"),
         ('name = "pilot"', 'name = "pilot"\nsampling = { seed = 1 }', "There is no field sampling.seed"),
+        ('name = "pilot"', 'name = "pilot"\npublish = true', "publish is True; it must be a table"),
+        ('name = "pilot"', 'name = "pilot"\npublish = { margin = 0.1 }', "publish.enabled is missing"),
+        ('name = "pilot"', 'name = "pilot"\npublish = { enabled = 1 }', "publish.enabled is 1; it must be true or"),
+        ('name = "pilot"', 'name = "pilot"\npublish = { enabled = true, margin = nan }', "publish: The margin"),
+        ('name = "pilot"', 'name = "pilot"\npublish = { enabled = true, margins = 1 }', "Did you mean publish.margin?"),
         ('"Two?"', "2", "prompts[2] is neither a text nor"),
         ('"Two?"', '" "', "prompts[2] is empty"),
         ('["One?", "Two?"]', '"../prompts.txt"', "without a folder"),

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steering.types import Message, Role, SamplingSettings
 from storage.database import open_database
 from storage.records_pairs import NamedBlend
+from storage.records_publishing import Publishing
 from storage.records_studies import Ordering, Question, StudySettings
 from storage.sql_studies import SqlStudies
 from tests.ui.test_commands_generating import an_engine
@@ -72,10 +73,12 @@ def plans(draw: st.DrawFn) -> StudyPlan:
         reveals=can_reveal and draw(st.booleans()),
         ordering=draw(st.sampled_from(Ordering)),
         seed=draw(st.integers(0, 2**31)),
+        publish=Publishing(draw(st.booleans()), draw(st.floats(0, allow_infinity=False) | st.integers(0, 9))),
     )
     return StudyPlan(draw(named), settings, gold)
 
 
+@settings(deadline=None)
 @given(plan=plans())
 def test_a_plan_written_as_toml_is_read_as_the_same_plan(plan: StudyPlan) -> None:
     assert study_plan(tomllib.loads(toml_of(plan)), Path("nowhere")) == plan

@@ -1,4 +1,5 @@
-"""``study``: make a study from a TOML file and the other way round, have its answers written, list, close, reopen."""
+"""``study``: make one from a TOML file and the other way round, have its answers written, list, close, reopen, and
+say whether guides trained on it are published by themselves."""
 
 import argparse
 import math
@@ -14,6 +15,7 @@ from ui.commands.tables import shown, table
 from ui.settings import engine_options
 
 if TYPE_CHECKING:
+    from storage.records_studies import Study
     from ui.studies import GeneratingProgress
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress in a log file
@@ -47,7 +49,22 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     toml = actions.add_parser("toml", help="print the TOML file that makes a study again", allow_abbrev=False)
     toml.add_argument("name")
     toml.set_defaults(run=_toml)
-    for parser in (create, generate, listing, close, reopen, toml):
+    publishing = actions.add_parser(
+        "publishing",
+        help="have better guides published by themselves, or not",
+        description="Have guides that the page trains on a study's judgements published by themselves once they are "
+        "shown to be better, or not any more (docs/retraining.md).",
+        allow_abbrev=False,
+    )
+    publishing.add_argument("name")
+    switch = publishing.add_mutually_exclusive_group(required=True)
+    switch.add_argument("--on", action="store_true", help="publish a better guide without asking")
+    switch.add_argument("--off", action="store_true", help="publish nothing without asking")
+    publishing.add_argument(
+        "--margin", type=float, help="nats per token by which another dimension's reward may fall (default: as it was)"
+    )
+    publishing.set_defaults(run=_publishing)
+    for parser in (create, generate, listing, close, reopen, toml, publishing):
         add_settings(parser, *([MODELS] if parser is generate else []))
 
 
@@ -60,6 +77,8 @@ def _create(arguments: argparse.Namespace) -> Iterator[str]:
     with opened(arguments, make=True) as database:
         study = create_study(SqlStudies(database), plan, ACTOR)
     yield f"Study {shown(study.name)}: {n_comparisons(study.settings)} comparisons, {len(plan.gold)} gold items."
+    if study.settings.publish.enabled:
+        yield _told(study)
     yield f'Next: python -m ui.cli study generate "{shown(study.name)}"'
 
 
@@ -117,7 +136,7 @@ def _list(arguments: argparse.Namespace) -> Iterator[str]:
         yield "There are no studies."
         return
     yield from table(
-        ("study", "state", "made", "comparisons", "answers", "of"),
+        ("study", "state", "made", "comparisons", "answers", "of", "publishes"),
         [
             (
                 summary.name,
@@ -126,6 +145,7 @@ def _list(arguments: argparse.Namespace) -> Iterator[str]:
                 str(summary.n_items),
                 str(summary.n_given),
                 str(summary.n_wanted),
+                "yes" if summary.publish.enabled else "no",
             )
             for summary in summaries
         ],
@@ -148,6 +168,26 @@ def _reopen(arguments: argparse.Namespace) -> Iterator[str]:
     with opened(arguments) as database:
         study = reopen_study(SqlStudies(database), arguments.name, ACTOR)
     yield f"Study {shown(study.name)} is open."
+
+
+def _publishing(arguments: argparse.Namespace) -> Iterator[str]:
+    from storage.sql_studies import SqlStudies
+    from ui.studies import change_publishing
+
+    with opened(arguments) as database:
+        asked = {"enabled": arguments.on, "margin": arguments.margin}
+        study = change_publishing(SqlStudies(database), arguments.name, **asked, actor=ACTOR)
+    yield _told(study)
+
+
+def _told(study: "Study") -> str:
+    publish = study.settings.publish
+    if not publish.enabled:
+        return f"Study {shown(study.name)} has nothing published by itself."
+    return (
+        f"Study {shown(study.name)} has a guide published by itself once it is better on held-out pairs with 95 % "
+        f"confidence and no other dimension loses more than {publish.margin:g} nats per token."
+    )
 
 
 def _toml(arguments: argparse.Namespace) -> Iterator[str]:

@@ -106,6 +106,8 @@ def _study(study: Listed, is_private: bool) -> str:
         parts.append(_bar(summary.n_given, summary.n_wanted, summary.name))
     elif stage is not Stage.WRITING:
         parts.append(_bar(study.n_there, study.n_all, summary.name))
+    if summary.publish.enabled:
+        parts.append(note(wording.PUBLISHES.format(margin=wording.nats(summary.publish.margin))))
     if study.failure:
         parts.append(message(study.failure))
     links = [("judge", wording.JUDGE)] if stage is Stage.OPEN else []
@@ -114,7 +116,8 @@ def _study(study: Listed, is_private: bool) -> str:
         f'<a href="{page}?study={escape(summary.id)}" aria-label="{_of(words, summary.name)}">{escape(words)}</a>'
         for page, words in links
     ]
-    deeds = (*DEEDS[stage], TOML) if is_private else ()
+    publishing = Deed.PUBLISH_NOT if summary.publish.enabled else Deed.PUBLISH
+    deeds = (*DEEDS[stage], publishing, TOML) if is_private else ()
     acts += [
         f'<button type="button" data-study="{escape(summary.id)}" data-deed="{deed}" '
         f'aria-label="{_of(wording.DEEDS[deed], summary.name)}">{escape(wording.DEEDS[deed])}</button>'

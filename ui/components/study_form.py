@@ -8,13 +8,14 @@ import gradio as gr
 
 from models.answers import GuideInfo
 from steering.types import SamplingSettings
+from storage.records_publishing import DEFAULT_MARGIN_NATS
 from storage.records_studies import MAX_CONSENT_CHARS, Ordering
 from ui import wording
 from ui import wording_studies as words
 from ui.components import markup
 from ui.forms import DEFAULT_MAX_NEW_TOKENS, blend_presets
 from ui.prompt_files import BUILT_IN
-from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, N_BLENDS, N_GOLD, N_QUESTIONS, PASTED
+from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, N_BLENDS, N_GOLD, N_QUESTIONS, PASTED, PUBLISHING
 
 N_SHOWN = {"question": 3, "blend": 3, "gold": 1}
 N_ROWS = {"question": N_QUESTIONS, "blend": N_BLENDS, "gold": N_GOLD}
@@ -24,7 +25,8 @@ N_ROWS = {"question": N_QUESTIONS, "blend": N_BLENDS, "gold": N_GOLD}
 class StudyForm:
     """The inputs by name, in the order in which they are sent; the rows that may be shown, and what shows more.
 
-    ``shown`` says how many rows of a kind are. ``groups`` are shown by what is picked in ``source`` and ``compared``.
+    ``shown`` says how many rows of a kind are. ``groups`` are shown by what is picked in ``source``, ``compared`` and
+    ``publish``.
     """
 
     inputs: dict[str, gr.components.Component] = field(default_factory=dict)
@@ -46,6 +48,7 @@ def build_form(guides: Sequence[GuideInfo], max_new_tokens_limit: int) -> StudyF
         with gr.Column(min_width=320):
             _build_compared(form, guides)
             _build_judging(form)
+            _build_publishing(form)
             _build_sampling(form, max_new_tokens_limit)
     return form
 
@@ -132,6 +135,23 @@ def _build_judging(form: StudyForm) -> None:
         form.inputs["consent"] = gr.Textbox(
             label=words.CONSENT, info=words.CONSENT_INFO, lines=2, max_lines=8, max_length=MAX_CONSENT_CHARS
         )
+
+
+def _build_publishing(form: StudyForm) -> None:
+    with gr.Column(elem_classes="study-part"):
+        gr.HTML(markup.heading(words.PUBLISHING))
+        form.inputs["publish"] = gr.Checkbox(
+            False, label=words.PUBLISH, info=words.PUBLISH_INFO, elem_id="study-publish"
+        )
+        with gr.Column(min_width=0, visible=False) as form.groups[PUBLISHING]:
+            form.inputs["margin"] = gr.Number(
+                DEFAULT_MARGIN_NATS,
+                label=words.MARGIN,
+                info=words.MARGIN_INFO,
+                step=0.01,
+                min_width=110,
+                elem_id="study-margin",
+            )
 
 
 def _build_sampling(form: StudyForm, max_new_tokens_limit: int) -> None:

@@ -12,7 +12,7 @@ from ui import wording_studies as wording
 from ui.prompt_files import ReadPrompt
 from ui.runs import SteerEngine
 from ui.settings import Settings
-from ui.studies import close_study, create_study, n_comparisons, reopen_study
+from ui.studies import change_publishing, close_study, create_study, n_comparisons, reopen_study
 from ui.study_documents import stored_plan, toml_of
 from ui.study_files import StudyPlan
 from ui.studying.changes import Changes, FileKind, changes_before, write_changes
@@ -42,6 +42,8 @@ class Deed(StrEnum):
     STOP = "stop"
     CLOSE = "close"
     REOPEN = "reopen"
+    PUBLISH = "publish"
+    PUBLISH_NOT = "publish-not"
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class StudyingActions:
         return study
 
     def do(self, study_id: str, deed: Deed) -> Study:
-        """Have a study's answers written or not any more, close it, or open it again.
+        """Have a study's answers written or not any more, close it, open it again, or let it publish by itself or not.
 
         Raises:
             NotFoundError: there is no such study.
@@ -178,6 +180,8 @@ class StudyingActions:
             self._writer.start(study_id, ACTOR)
         elif deed is Deed.STOP:
             self._writer.stop(study_id)
+        elif deed in (Deed.PUBLISH, Deed.PUBLISH_NOT):
+            study = change_publishing(self._studies, study.name, enabled=deed is Deed.PUBLISH, actor=ACTOR)
         else:
             change = close_study if deed is Deed.CLOSE else reopen_study
             study = change(self._studies, study.name, ACTOR)

@@ -35,28 +35,11 @@ def changes_before(
 ) -> Changes:
     """The newest entries with a number below ``before``, at most ``length``; None is behind the last one.
 
-    The audit is read from a number on, oldest first. How many there are behind a number only falls as it grows, so the
-    number behind which just enough are left is found by halving: some twenty short readings, however long the audit is.
-
     Raises:
         StorageError: the database cannot be read.
     """
-
-    def behind(number: int) -> list[AuditEntry]:
-        entries = results.audit(number, min(length + 1, MAX_PAGE), record_id)
-        return [entry for entry in entries if before is None or entry.number < before]
-
-    high = before or 1
-    while before is None and results.audit(high, 1, record_id):
-        high *= 2
-    low = 0
-    while low < high:
-        middle = (low + high) // 2
-        if len(behind(middle)) <= length:
-            high = middle
-        else:
-            low = middle + 1
-    return Changes(tuple(reversed(behind(low))), has_older=low > 0)
+    entries = results.newest_audit(before, length + 1, record_id)
+    return Changes(entries[:length], has_older=len(entries) > length)
 
 
 def write_changes(results: ResultsRepository, record_id: str | None, kind: FileKind, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from ui import wording_studies as wording
 from ui.components.studies import StudiesPage, build_studies
 from ui.events import AT_ONCE, AT_ONCE_SHOWN, save_as
 from ui.studying.actions import StudyingActions
-from ui.studying.forms import MAX_FILE_BYTES
+from ui.studying.forms import MAX_FILE_BYTES, PUBLISHING
 from ui.studying.handlers import StudiesHandlers
 
 PATH = "/studies"
@@ -67,6 +67,8 @@ def _connect_form(page: StudiesPage, handlers: StudiesHandlers, listed: list[Any
     groups = list(form.groups.values())
     source.input(handlers.source_picked, source, groups, **AT_ONCE)  # type: ignore[attr-defined]
     compared.input(handlers.way_picked, compared, groups, **AT_ONCE)  # type: ignore[attr-defined]
+    publish = form.inputs["publish"]
+    publish.input(handlers.publish_ticked, publish, form.groups[PUBLISHING], **AT_ONCE)  # type: ignore[attr-defined]
     form.pick_file["button"].click(None, file, file, js=PICK_FILE).then(
         handlers.file_chosen, [page.token, file], [form.pick_file["note"], told], **AT_ONCE
     )

@@ -17,6 +17,7 @@ from ui.study_files import StudyPlan, study_plan
 
 PASTED, FILE, BUILT_IN_SET = "pasted", "file", "built-in"
 FIXED, DRAWN = "fixed", "drawn"
+PUBLISHING = "publishing"
 N_QUESTIONS, N_BLENDS, N_GOLD = 6, 8, 10
 MAX_FILE_BYTES = 1_000_000
 PASTED_NAME = "pasted.txt"
@@ -91,6 +92,7 @@ def document_of(values: Values, dimensions: Sequence[str]) -> dict[str, Any]:
         "reveal": bool(values["reveal"]),
         "seed": _typed(values["seed"]),
         "consent": str(values["consent"] or ""),
+        "publish": _publish(values),
         "sampling": {name: _typed(values[name]) for name in SAMPLING if not _is_unset(name, values[name])},
     }
     if values["compared"] == DRAWN:
@@ -110,6 +112,11 @@ def _prompts(values: Values) -> Any:
         assert read[0].refusal is not None, "what was not understood was refused"
         raise read[0].refusal
     return understood
+
+
+def _publish(values: Values) -> dict[str, object]:
+    """The margin counts only where it can be seen."""
+    return {"enabled": True, "margin": _typed(values["margin"])} if values["publish"] is True else {"enabled": False}
 
 
 def _file(sent: object) -> tuple[str, bytes]:

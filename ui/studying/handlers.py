@@ -17,7 +17,7 @@ from ui.components.view import Updates
 from ui.handlers import Handler, own_session, told_by
 from ui.studying.actions import Deed, StudyingActions
 from ui.studying.changes import FileKind
-from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, PASTED
+from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, PASTED, PUBLISHING
 
 N_FILE_NAME_CHARS = 60
 
@@ -106,6 +106,10 @@ class StudiesHandlers:
     def way_picked(self, compared: str) -> Updates:
         """What is compared was picked."""
         return self._shown((FIXED, DRAWN), compared)
+
+    def publish_ticked(self, is_ticked: bool) -> Updates:
+        """Whether better guides are published by themselves was picked."""
+        return {self.page.form.groups[PUBLISHING]: gr.update(visible=is_ticked is True)}
 
     def more_of(self, kind: str) -> Callable[[int], Updates]:
         """The handler that shows one more row of a kind."""

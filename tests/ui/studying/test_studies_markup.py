@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from steering.errors import PromptError
 from steering.types import Message, Role
 from storage.records import new_id
 from storage.records_audit import AuditEntry
+from storage.records_publishing import OFF, Publishing
 from storage.records_studies import StudyState, StudySummary
 from tests.ui.test_markup import OURS, Reader, hostile
 from ui import wording_studies as wording
@@ -33,11 +34,12 @@ def read(fragment: str) -> Reader:
     return reader
 
 
-def listed(stage: Stage, name: str = "Pilot", failure: str = "") -> Listed:
+def listed(stage: Stage, name: str = "Pilot", failure: str = "", publish: Publishing = OFF) -> Listed:
     state = {Stage.OPEN: StudyState.OPEN, Stage.CLOSED: StudyState.CLOSED}.get(stage, StudyState.GENERATING)
-    return Listed(StudySummary(new_id(), name, state, NOW, 4, 3, 8), stage, 4, 9, failure)
+    return Listed(StudySummary(new_id(), name, state, NOW, 4, 3, 8, publish), stage, 4, 9, failure)
 
 
+@settings(deadline=None)
 @given(text=hostile)
 def test_hostile_text_is_shown_as_text(text: str) -> None:
     study = listed(Stage.STOPPED, text, text)
@@ -61,10 +63,23 @@ def test_a_study_offers_what_can_be_done_with_it_now(stage: Stage) -> None:
     }[stage]
     offered = {"Judge", "Results", *wording.DEEDS.values()}
     html = studies_markup.listing([listed(stage)], is_private=True)
-    assert {word for word in offered if f">{word}<" in html} == words | {"Save as TOML"}
+    assert {word for word in offered if f">{word}<" in html} == words | {"Save as TOML", "Publish by itself"}
     public = studies_markup.listing([listed(stage)], is_private=False)
     assert {word for word in offered if f">{word}<" in public} == words & {"Judge", "Results"}
     assert "<button" not in public
+
+
+@pytest.mark.parametrize(("margin", "shown"), [(0.1, "0.10"), (0, "0.00"), (0.025, "0.025"), (2.5, "2.50")])
+def test_a_study_that_publishes_says_by_which_margin_to_everybody_and_who_may_can_stop_it(
+    margin: float, shown: str
+) -> None:
+    study = listed(Stage.OPEN, publish=Publishing(enabled=True, margin=margin))
+    for is_private in (True, False):
+        html = studies_markup.listing([study], is_private)
+        assert f"no other dimension may lose more than {shown} nats per token" in read(html).text
+        assert (">Stop publishing by itself<" in html) is is_private
+        assert ">Publish by itself<" not in html
+    assert "published by itself" not in studies_markup.listing([listed(Stage.OPEN)], is_private=False)
 
 
 def test_every_stage_and_deed_has_words() -> None:

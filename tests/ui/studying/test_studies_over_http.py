@@ -112,6 +112,23 @@ def test_only_the_page_that_was_given_the_token_makes_a_study_and_only_from_its_
         assert maker.studies.studies()[0].state is StudyState.CLOSED
 
 
+def test_the_margin_is_shown_once_the_box_is_ticked_and_the_list_says_what_the_study_says(tmp_path: Path) -> None:
+    form = the_form(publish=True, margin=0.025)
+    with serving(tmp_path) as maker:
+        maker.open()
+        for is_ticked in (True, False):
+            (shown,) = json.loads(maker.call("publish", is_ticked))["data"]
+            assert shown["visible"] is is_ticked
+        assert "is made" in maker.call("make", maker.token, "", *form)
+        assert "more than 0.025 nats per token" in maker.call("studies")
+        stop = a_deed(maker.studies.studies()[0].id, "publish-not")
+        assert "not known to the server" in maker.call("deed", "0" * 64, stop, "")
+        assert maker.studies.studies()[0].publish.enabled
+        assert "by itself any more" in maker.call("deed", maker.token, stop, "")
+        assert not maker.studies.studies()[0].publish.enabled
+        assert "more than 0.025 nats per token" not in maker.call("studies")
+
+
 @pytest.mark.parametrize("sent", ["", "{", "[]", '{"study": 1, "deed": "close"}', '{"study": "x", "deed": "drop"}'])
 def test_a_deed_that_is_none_is_told(tmp_path: Path, sent: str) -> None:
     with serving(tmp_path) as maker:

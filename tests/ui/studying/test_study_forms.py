@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steering.errors import InputError, PromptError, SettingsError
 from steering.types import Message, Role
 from storage.records_pairs import NamedBlend
+from storage.records_publishing import Publishing
 from storage.records_studies import Ordering, Question
 from tests.ui.studying.typed import DIMENSIONS, a_file, typed
 from ui.prompt_files import built_in_prompts
@@ -81,6 +82,13 @@ def test_what_is_told_after_each_judgement_is_refused_where_it_would_tell_of_lat
         planned(typed(reveal=True, repeat_share=7))
 
 
+def test_nothing_is_published_by_itself_unless_the_box_is_ticked_and_then_by_the_margin_beside_it() -> None:
+    assert planned(typed()).settings.publish == Publishing()
+    assert planned(typed(publish=True)).settings.publish == Publishing(enabled=True, margin=0.1)
+    assert planned(typed(publish=True, margin=0)).settings.publish == Publishing(enabled=True, margin=0)
+    assert planned(typed(publish="yes", margin=-1)).settings.publish == Publishing()  # the margin is not to be seen
+
+
 def test_blends_may_be_drawn_from_the_ranges_that_are_given() -> None:
     values = typed(compared="drawn", low_harmlessness=None, high_harmlessness=None, pairs_per_prompt=2)
     settings = planned(values).settings
@@ -144,6 +152,8 @@ def test_prompts_that_cannot_be_used_are_told(changes: dict[str, object], words:
         ({"gold_1_prompt": "P", "gold_1_right": "R"}, r"gold\[1\]"),
         ({"repeat_share": 150}, "repeat share is 1.5"),
         ({"order": "random"}, "order is 'random'"),
+        ({"publish": True, "margin": -0.1}, r"publish: The margin for publishing is -0\.1"),
+        ({"publish": True, "margin": None}, r"publish\.margin is ''; it must be a number"),
         ({"pasted": "x" * 1001}, r"prompts\[1\] has 1001 characters; at most 1000"),
     ],
 )
@@ -157,6 +167,7 @@ anything = (
 )
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(sorted(typed())), value=anything)
 def test_whatever_a_browser_sends_in_a_field_is_used_or_refused_as_bad_input(name: str, value: object) -> None:
     try:

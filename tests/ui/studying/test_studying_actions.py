@@ -13,6 +13,7 @@ from steering.errors import BusyError, InputError, NotFoundError
 from steering.types import Choice
 from storage.database import Database, open_database
 from storage.records import new_id
+from storage.records_publishing import Publishing
 from storage.records_studies import Answer
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
@@ -141,7 +142,8 @@ def test_a_failure_stands_at_the_study_until_it_is_written(desk: Desk) -> None:
 
 
 def test_the_toml_of_the_form_and_of_the_stored_study_make_the_same_study_on_the_command_line(desk: Desk) -> None:
-    values = typed(gold_share=10, gold_1_prompt="1 + 1?", gold_1_right="Two.", gold_1_wrong="Fish.", consent="Agree?")
+    gold = {"gold_share": 10, "gold_1_prompt": "1 + 1?", "gold_1_right": "Two.", "gold_1_wrong": "Fish."}
+    values = typed(**gold, consent="Agree?", publish=True, margin=0.2)
     actions = desk.actions()
     name, draft = actions.draft(values)
     study = actions.make(values, "session")
@@ -157,6 +159,20 @@ def test_the_toml_of_the_form_and_of_the_stored_study_make_the_same_study_on_the
     with open_database(f"sqlite:///{home}/tiller.db") as database:
         (made,) = SqlStudies(database).studies()
         assert stored_plan(SqlStudies(database), SqlStudies(database).study(made.id)) == plan
+
+
+def test_publishing_by_itself_is_switched_on_the_page_keeps_its_margin_and_is_among_the_changes(desk: Desk) -> None:
+    actions = desk.actions()
+    study = actions.make(typed(publish=True, margin=0.025), "session")
+    assert study.settings.publish == Publishing(enabled=True, margin=0.025)
+    wait_for(actions, Stage.OPEN)
+    for deed in (Deed.PUBLISH_NOT, Deed.PUBLISH):
+        told = actions.do(study.id, deed)
+        assert told.settings.publish == only(actions).summary.publish
+        assert told.settings.publish == Publishing(deed is Deed.PUBLISH, 0.025)
+    newest, before, *_ = actions.changes(None, study.id).entries
+    assert (newest.actor, newest.action, newest.details["by_itself"]) == ("page", "publishing", "yes")
+    assert (before.details["by_itself"], before.details["margin"]) == ("no", "0.025")
 
 
 def test_on_a_page_open_to_everybody_no_token_is_good_enough(desk: Desk) -> None:

@@ -27,6 +27,8 @@ def typed(**changes: object) -> dict[str, object]:
         "order": "fewest",
         "reveal": False,
         "consent": "",
+        "publish": False,
+        "margin": 0.1,
         "temperature": 0.7,
         "top_p": 0.95,
         "top_k": 0,
