@@ -4,7 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import Select, func, literal, select
 
 from steering.errors import InputError
 from storage.database import Database
@@ -89,13 +89,25 @@ class SqlResults:
 
     def audit(self, after: int = 0, limit: int = 100, record_id: str | None = None) -> tuple[AuditEntry, ...]:
         """Entries with a number above ``after``, oldest first; see ``ResultsRepository``."""
+        query = select(AuditRow).where(AuditRow.number > after).order_by(AuditRow.number)
+        return self._audit(query, limit, record_id)
+
+    def newest_audit(
+        self, before: int | None = None, limit: int = 100, record_id: str | None = None
+    ) -> tuple[AuditEntry, ...]:
+        """Entries with a number below ``before``, newest first; see ``ResultsRepository``."""
+        query = select(AuditRow).order_by(AuditRow.number.desc())
+        if before is not None:
+            query = query.where(AuditRow.number < before)
+        return self._audit(query, limit, record_id)
+
+    def _audit(self, query: Select[AuditRow], limit: int, record_id: str | None) -> tuple[AuditEntry, ...]:
         if not 1 <= limit <= MAX_PAGE:
             raise InputError(f"The limit is {limit}; it must be from 1 to {MAX_PAGE}.", hint="Ask for 100.")
-        query = select(AuditRow).where(AuditRow.number > after).order_by(AuditRow.number).limit(limit)
         if record_id is not None:
             query = query.where(AuditRow.record_id == record_id)
         with self._database.reading() as session:
-            return tuple(audit_entry_from(row) for row in session.scalars(query))
+            return tuple(audit_entry_from(row) for row in session.scalars(query.limit(limit)))
 
 
 def _by_ids(count: AnnotatorCount) -> tuple[str, str]:

@@ -194,3 +194,12 @@ class ResultsRepository(Protocol):
         Raises:
             InputError: ``limit`` is outside 1..1000.
         """
+
+    def newest_audit(
+        self, before: int | None = None, limit: int = 100, record_id: str | None = None
+    ) -> tuple[AuditEntry, ...]:
+        """Entries with a number below ``before``, None for all, newest first; of one record, or of all.
+
+        Raises:
+            InputError: ``limit`` is outside 1..1000.
+        """

@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
 
 from steering.errors import InputError
 from steering.types import Choice, Side
 from storage.database import Database
 from storage.records import OVERALL
 from storage.records_pairs import CanonicalSide, Outcome, PairFilter, Strength, blend_key, outcome_of
-from storage.records_studies import Assignment, StudyState
+from storage.records_studies import Assignment
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
@@ -219,59 +218,6 @@ def test_old_prompts_are_removed_or_emptied_and_what_a_study_shows_stays(
     assert (again.n_comparisons_removed, again.n_generations_emptied) == (0, 0)
     with pytest.raises(InputError, match="zone"):
         repository.forget_prompts(datetime(2026, 5, 1))  # noqa: DTZ001
-
-
-def test_the_audit_tells_who_did_what_in_pages(
-    studies: SqlStudies, repository: SqlRepository, results: SqlResults
-) -> None:
-    ada = repository.annotator("a").id
-    study_id = an_open_study(studies, 1)
-    assignment = studies.next_assignment(study_id, ada)
-    assert assignment is not None
-    (stored, _) = studies.answer(answers_to(assignment))
-    studies.undo(assignment.item.id, ada)
-    studies.set_state(study_id, StudyState.CLOSED, actor=ada)
-    told = [(entry.actor, entry.action, entry.record_kind, entry.record_id) for entry in results.audit()]
-    assert told[:4] == [
-        (ada, "made", "annotator", ada),
-        ("system", "made", "study", study_id),
-        ("system", "grew", "study", study_id),
-        ("system", "open", "study", study_id),
-    ]
-    assert (ada, "recorded", "judgement", stored.id) in told
-    assert (ada, "withdrawn", "judgement", stored.id) in told
-    assert told[-1] == (ada, "closed", "study", study_id)
-    first = results.audit(limit=5)
-    assert first + results.audit(after=first[-1].number) == results.audit()
-    assert {entry.record_id for entry in results.audit(record_id=stored.id)} == {stored.id}
-    for limit in (0, 1001):
-        with pytest.raises(InputError, match="limit"):
-            results.audit(limit=limit)
-    with pytest.raises(InputError, match="actor"):
-        studies.set_state(study_id, StudyState.OPEN, actor="Ada <script>")
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit SET actor = 'nobody'",
-        "DELETE FROM audit",
-        "DELETE FROM audit WHERE number = 1",
-        "INSERT OR REPLACE INTO audit SELECT number, at, 'nobody', action, record_kind, record_id, details FROM audit",
-        "TRUNCATE audit",
-    ],
-)
-def test_the_audit_cannot_be_changed_even_past_the_code(any_database: Database, statement: str) -> None:
-    repository, results = SqlRepository(any_database), SqlResults(any_database)
-    repository.annotator("a")
-    before = results.audit()
-    assert before
-    is_sqlite = any_database.engine.dialect.name == "sqlite"
-    if ("TRUNCATE" in statement and is_sqlite) or ("REPLACE" in statement and not is_sqlite):
-        pytest.skip("the other database's SQL")
-    with pytest.raises(DBAPIError, match="append-only"), any_database.engine.begin() as connection:
-        connection.execute(text(statement))
-    assert results.audit() == before
 
 
 @pytest.mark.parametrize("choice", CHOICES)
