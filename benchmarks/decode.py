@@ -13,19 +13,20 @@ The last line is one JSON document.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import GROUPS, Cases, Plan, make_cases
+from benchmarks.command_line import at_least, tell
 from benchmarks.hardware import copy_bandwidth, describe, peak_memory_bytes
 from benchmarks.report import print_report, ratios, summary
 from benchmarks.shapes import SHAPES
 from benchmarks.sources import Models, preset_models, shape_models
 from models.options import StepPath
 from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
-from steering.errors import InputError, TillerError
+from steering.errors import TillerError
 from steering.types import Message, Role
 
 
@@ -37,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cases = make_cases(_models(arguments), plan)
         report = measure(cases, arguments.rounds, arguments.warm_ups)
     except TillerError as error:
-        print(f"benchmarks.decode: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.decode", error)
     print_report(report)
     return 0
 
@@ -105,13 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--folder", type=Path, help="a base model in a local folder; its guides by --guide")
     source.add_argument("--shape", choices=SHAPES, help="random weights of this shape with four LoRA guides")
     parser.add_argument("--guide", type=Path, action="append", default=[], help="folder of a guide; may be repeated")
-    parser.add_argument("--layers", type=_count(1), help="fewer layers than the shape has, to try it")
+    parser.add_argument("--layers", type=at_least(1), help="fewer layers than the shape has, to try it")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     parser.add_argument("--path", choices=[path.value for path in StepPath], default="auto", help="how steps are taken")
-    parser.add_argument("--tokens", type=_count(2), default=64, help="tokens per answer (default: 64)")
-    parser.add_argument("--rounds", type=_count(1), default=7, help="rounds over all cases (default: 7)")
-    parser.add_argument("--warm-ups", type=_count(1), default=2, help="the same before anything counts (default: 2)")
+    parser.add_argument("--tokens", type=at_least(2), default=64, help="tokens per answer (default: 64)")
+    parser.add_argument("--rounds", type=at_least(1), default=7, help="rounds over all cases (default: 7)")
+    parser.add_argument("--warm-ups", type=at_least(1), default=2, help="the same before anything counts (default: 2)")
     parser.add_argument(
         "--visitors", type=_numbers, default=Plan.visitors, help="how many at once (default: 1,2,4,8,16,32,64)"
     )
@@ -119,18 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(low: int) -> Callable[[str], int]:
-    def count(text: str) -> int:
-        number = int(text)
-        if number < low:
-            raise argparse.ArgumentTypeError(f"{number} is below {low}")
-        return number
-
-    return count
-
-
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(_count(1)(part) for part in text.split(","))
+    return tuple(at_least(1)(part) for part in text.split(","))
 
 
 def _groups(text: str) -> tuple[str, ...]:

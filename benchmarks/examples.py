@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import at_least, tell
 from benchmarks.slider_answers import (
     HARMLESSNESS,
     HELPFULNESS,
@@ -52,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks.examples: {error}", file=sys.stderr)
         return 2
     except TillerError as error:
-        print(f"benchmarks.examples: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.examples", error)
     for row in found:
         print(f"{row['effect']:6.2f}  {row[HELPFULNESS]:6.2f}  {row[HARMLESSNESS]:6.2f}  {row['prompt']}")
     report = {"benchmark": "examples", "weight": arguments.weight, "n_seeds": arguments.seeds}
@@ -134,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         "--candidates", type=Path, nargs="+", default=[_CANDIDATES], help="files of prompts, one a line (default: ours)"
     )
     parser.add_argument("--weight", type=float, default=2.0, help="of the guide that is on (default: 2)")
-    parser.add_argument("--seeds", type=int, default=4, help="answers per prompt and guide (default: 4)")
-    parser.add_argument("--tokens", type=int, default=60, help="longest answer (default: 60)")
+    parser.add_argument("--seeds", type=at_least(1), default=4, help="answers per prompt and guide (default: 4)")
+    parser.add_argument("--tokens", type=at_least(1), default=60, help="longest answer (default: 60)")
     return parser
 
 

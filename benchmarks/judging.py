@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -29,10 +28,12 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.command_line import at_least, between, tell
 from benchmarks.hardware import describe
 from benchmarks.judges import HttpJudge, NotSavedError
 from benchmarks.served import serving
-from steering.errors import InputError, TillerError
+from benchmarks.timing import percentiles
+from steering.errors import TillerError
 from steering.types import Blend, Choice, Message, Role
 from storage.database import Database, open_database
 from storage.records import OVERALL, Comparison, ComparisonKind, GuideRecord, new_id
@@ -48,6 +49,7 @@ _PLAIN, _GUIDED = NamedBlend.of({}), NamedBlend.of({"helpfulness": 2.0})
 _WORDS = ("so", "many", "words", "as", "answers", "that", "people", "get", "to", "judge", "may", "well", "have")
 _N_WORDS = 120
 _SPREAD = 0.5
+SHOWN = (50, 95, 99)
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     log = judge(served.url, study_id, arguments.judges, arguments.pause, served.process.pid)
                 report = summarise(log, arguments, count(database, study_id))
     except TillerError as error:
-        print(f"benchmarks.judging: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.judging", error)
     print_report(report)
     return 0 if report["is_clean"] else 1
 
@@ -144,7 +145,7 @@ def judge(url: str, study_id: str, n_judges: int, pause_seconds: float, process_
     for judge in judges:
         log.saves += judge.saves
         judge.close()
-    if process_id is not None:
+    if process_id is not None and log.saves:
         all_of_them, application, own = (late - early for early, late in zip(before, after, strict=True))
         others = (all_of_them - application - own) / (log.seconds * (os.cpu_count() or 1))
         log.processor = Processor(application / len(log.saves), own / len(log.saves), max(0.0, others))
@@ -170,14 +171,6 @@ def count(database: Database, study_id: str) -> tuple[int, int]:
     return len(pairs), sum(each.values()) - len(each)
 
 
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return the median, the 95th and 99th percentile (inclusive method) and the largest; nothing of too few."""
-    if len(seconds) < 2:
-        return {}
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(seconds)}
-
-
 def summarise(log: Log, arguments: argparse.Namespace, stored: tuple[int, int]) -> dict[str, Any]:
     """Return the report that is printed."""
     n_rows, n_duplicates = stored
@@ -191,7 +184,7 @@ def summarise(log: Log, arguments: argparse.Namespace, stored: tuple[int, int]) 
         "traffic": {"judges": arguments.judges, "items": arguments.items, "pause_seconds": arguments.pause},
         "seconds": log.seconds,
         "saves_per_second": len(log.saves) / log.seconds,
-        "seconds_to_save": percentiles(log.saves),
+        "seconds_to_save": percentiles(log.saves, SHOWN),
         "processor": vars(log.processor) if log.processor else None,
         "n_rows": n_rows,
         "n_duplicates": n_duplicates,
@@ -208,7 +201,9 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"{sum(report['errors'].values())} errors, {report['saves_per_second']:.0f} saves a second")
     for words, n_times in report["errors"].items():
         print(f"{n_times} times: {words}")
-    print("seconds to save: " + ", ".join(f"{name} {value:.3f}" for name, value in report["seconds_to_save"].items()))
+    saves = report["seconds_to_save"]
+    told = ", ".join(f"{name} {value:.3f}" for name, value in saves.items() if name != "n")
+    print(f"seconds to save, of {saves['n']}: {told}")
     if report["processor"]:
         print("processor: " + ", ".join(f"{name} {value:.4f}" for name, value in report["processor"].items()))
     print(json.dumps(report))
@@ -216,18 +211,14 @@ def print_report(report: dict[str, Any]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judges", type=_whole, default=16, help="how many at once (default: 16)")
-    parser.add_argument("--items", type=_whole, default=100, help="how many each judges (default: 100)")
-    parser.add_argument("--pause", type=float, default=0.0, help="mean seconds of thinking before a save (default: 0)")
+    parser.add_argument("--judges", type=at_least(1), default=16, help="how many at once (default: 16)")
+    parser.add_argument("--items", type=at_least(1), default=100, help="how many each judges (default: 100)")
+    parser.add_argument(
+        "--pause", type=between(0, 3600), default=0.0, help="mean seconds of thinking before a save (default: 0)"
+    )
     parser.add_argument("--database-url", help="an existing database to fill, instead of a file that is thrown away")
     parser.add_argument("options", nargs="*", help="after --: options for app.py")
     return parser
-
-
-def _whole(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return int(text)
 
 
 if __name__ == "__main__":

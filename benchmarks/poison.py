@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.command_line import at_least
 from benchmarks.hardware import describe
 from benchmarks.letters import World, make_world
 from models.guides import read_card
@@ -171,9 +172,11 @@ def print_report(found: dict[str, Any]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="worlds, annotators and labels drawn anew (default: 5)")
-    parser.add_argument("--pairs", type=int, default=300, help="labels to train on (default: 300)")
-    parser.add_argument("--held-out", type=int, default=1000, help="pairs to test on (default: 1000)")
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=5, help="worlds, annotators and labels drawn anew (default: 5)"
+    )
+    parser.add_argument("--pairs", type=at_least(1), default=300, help="labels to train on (default: 300)")
+    parser.add_argument("--held-out", type=at_least(1), default=1000, help="pairs to test on (default: 1000)")
     return parser
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.command_line import at_least
 from benchmarks.hardware import describe
 from steering.types import Blend, Choice, FinishReason, Message, Role, SamplingSettings
 from storage.database import open_database
@@ -43,7 +44,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 def main(arguments: Sequence[str]) -> None:
     """Create the judgements, time both looks, print what was found and one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--judgements", type=int, default=50_000)
+    parser.add_argument("--judgements", type=at_least(1), default=50_000)
     wanted: int = parser.parse_args(arguments).judgements
     n_items = max(1, -(-wanted // (OVERLAP * len(DIMENSIONS))))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import json
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -30,14 +29,17 @@ from typing import Any
 import httpx
 import torch
 
+from benchmarks.command_line import at_least, between, tell
 from benchmarks.hardware import describe
 from benchmarks.served import Served, serving
+from benchmarks.timing import percentiles
 from benchmarks.visitors import Ask, Browser, Cut, Outcome, SitePlan, Visit, read_site
 from steering.errors import InputError, LoadError, TillerError
 
 _GRACE_SECONDS = 15.0
 _CUT_WITHIN_SECONDS = 0.5
 _EARLY_SHARE = 0.25
+_SHOWN = (50, 90, 99)
 _PROMPTS = (
     "How can I make friends in a town that is new to me?",
     "Tell me how bread is made.",
@@ -90,8 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with tempfile.TemporaryDirectory() as home, serving(home, arguments.options) as served:
                 log = asyncio.run(visit(served.url, traffic, served))
     except TillerError as error:
-        print(f"benchmarks.serve: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.serve", error)
     report = summarise(log, traffic)
     print_report(report)
     return 0 if report["is_clean"] else 1
@@ -213,10 +214,10 @@ def summarise(log: Log, traffic: Traffic) -> dict[str, Any]:
         "seconds": log.seconds,
         "outcomes": dict(Counter(visit.outcome.value for visit in visits)),
         "seconds_to": {
-            "first": percentiles([visit.first_seconds for visit in visits]),
-            "whole": percentiles([visit.whole_seconds for visit in answered]),
-            "stopping": percentiles([visit.stop_seconds for visit in visits]),
-            "refusal": percentiles([visit.whole_seconds for visit in refused]),
+            "first": percentiles([visit.first_seconds for visit in visits], _SHOWN),
+            "whole": percentiles([visit.whole_seconds for visit in answered], _SHOWN),
+            "stopping": percentiles([visit.stop_seconds for visit in visits], _SHOWN),
+            "refusal": percentiles([visit.whole_seconds for visit in refused], _SHOWN),
         },
         "words": dict(Counter(visit.words for visit in [*refused, *failed])),
         "n_slots_leaked": end["n_slots"] if end else None,
@@ -226,24 +227,16 @@ def summarise(log: Log, traffic: Traffic) -> dict[str, Any]:
     }
 
 
-def percentiles(seconds: Sequence[float | None]) -> dict[str, float]:
-    """Return how many there are, the median, the 90th and 99th percentile (inclusive method) and the largest."""
-    known = sorted(value for value in seconds if value is not None)
-    if not known:
-        return {"n": 0}
-    cuts = statistics.quantiles(known, n=100, method="inclusive") if len(known) > 1 else known * 99
-    return {"n": len(known), "p50": cuts[49], "p90": cuts[89], "p99": cuts[98], "max": known[-1]}
-
-
 def print_report(report: dict[str, Any]) -> None:
     """Print hardware, outcomes, percentiles, what was left behind and, last, the report as one line of JSON."""
     for name, value in report["hardware"].items():
         print(f"{name}: {value}")
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["outcomes"].items()))
     print(f"\n{outcomes} in {report['seconds']:.1f} s")
-    print(f"\n{'seconds to':<12}{'n':>6}" + "".join(f"{title:>9}" for title in ("p50", "p90", "p99", "max")))
+    columns = (*(f"p{per_cent}" for per_cent in _SHOWN), "max")
+    print(f"\n{'seconds to':<12}{'n':>6}" + "".join(f"{title:>9}" for title in columns))
     for name, row in report["seconds_to"].items():
-        cells = "".join(f"{row[key]:>9.3f}" for key in ("p50", "p90", "p99", "max")) if row["n"] else ""
+        cells = "".join(f"{row[key]:>9.3f}" for key in columns) if row["n"] else ""
         print(f"{name:<12}{row['n']:>6}{cells}")
     print()
     for words, count in report["words"].items():
@@ -261,33 +254,17 @@ def print_report(report: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a page that runs already; its slots cannot be seen then")
-    parser.add_argument("--visitors", type=_whole, default=8, help="how many at once (default: 8)")
-    parser.add_argument("--runs", type=_whole, default=5, help="how many each makes (default: 5)")
-    parser.add_argument("--stop", type=_share, default=0.2, help="share of runs that are stopped (default: 0.2)")
-    parser.add_argument("--drop", type=_share, default=0.2, help="share of runs in which the tab goes (default: 0.2)")
-    parser.add_argument("--tokens", type=_whole, default=64, help="most tokens per answer (default: 64)")
-    parser.add_argument("--apart", type=_seconds, default=0.0, help="seconds from one to the next (default: 0)")
+    parser.add_argument("--visitors", type=at_least(1), default=8, help="how many at once (default: 8)")
+    parser.add_argument("--runs", type=at_least(1), default=5, help="how many each makes (default: 5)")
+    parser.add_argument("--stop", type=between(0, 1), default=0.2, help="share of runs that are stopped (default: 0.2)")
+    parser.add_argument(
+        "--drop", type=between(0, 1), default=0.2, help="share of runs in which the tab goes (default: 0.2)"
+    )
+    parser.add_argument("--tokens", type=at_least(1), default=64, help="most tokens per answer (default: 64)")
+    parser.add_argument("--apart", type=between(0, 3600), default=0.0, help="seconds from one to the next (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts, weights and cuts (default: 0)")
     parser.add_argument("options", nargs="*", help="after --: options for app.py")
     return parser
-
-
-def _whole(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not 0 <= float(text) < 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600")
-    return float(text)
-
-
-def _share(text: str) -> float:
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return float(text)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import at_least, tell
 from benchmarks.hardware import describe
 from benchmarks.slider_answers import (
     HARMLESSNESS,
@@ -46,7 +47,7 @@ from models.training.data import DataSettings
 from models.training.reward import RewardSettings, train_reward
 from models.training.reward_model import CARD_NAME, RewardModel, load_reward
 from models.training.rows import read_rows
-from steering.errors import InputError, TillerError
+from steering.errors import TillerError
 from steering.types import Blend, SamplingSettings
 
 WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -63,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report, judged = measure(arguments)
     except TillerError as error:
-        print(f"benchmarks.sliders: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.sliders", error)
     print_report(report)
     if arguments.write:
         write_pages(arguments.write, report, judged)
@@ -221,9 +221,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data of models.demo.build")
     parser.add_argument("--judges", type=Path, required=True, help="folder of the judges, or where they are put")
     parser.add_argument("--config", type=Path, help="TOML file with other guides (default: the embedded model)")
-    parser.add_argument("--prompts", type=int, default=200, help="held-out prompts (default: 200)")
-    parser.add_argument("--plane-prompts", type=int, default=100, help="of these, for the plane (default: 100)")
-    parser.add_argument("--tokens", type=int, default=60, help="longest answer (default: 60)")
+    parser.add_argument("--prompts", type=at_least(1), default=200, help="held-out prompts (default: 200)")
+    parser.add_argument("--plane-prompts", type=at_least(1), default=100, help="of these, for the plane (default: 100)")
+    parser.add_argument("--tokens", type=at_least(1), default=60, help="longest answer (default: 60)")
     parser.add_argument("--write", type=Path, help="folder that gets sliders.md, sliders.png and embedded-answers.md")
     return parser
 

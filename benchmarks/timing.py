@@ -85,3 +85,15 @@ def time_together(runs: Sequence[Callable[[], Timing]]) -> Timing:
         whole=max(began - start + timing.whole for began, timing in ended),
         n_tokens=sum(timing.n_tokens for _, timing in ended),
     )
+
+
+def percentiles(seconds: Sequence[float | None], per_cents: Sequence[int]) -> dict[str, float]:
+    """Return how many are known, the percentiles asked for (inclusive method) and the largest; no more than 0 of none.
+
+    None is a time that was not taken. ``per_cents`` are from 1 to 99; the 50th is "p50".
+    """
+    known = sorted(value for value in seconds if value is not None)
+    if not known:
+        return {"n": 0}
+    cuts = statistics.quantiles(known, n=100, method="inclusive") if len(known) > 1 else known * 99
+    return {"n": len(known), **{f"p{per_cent}": cuts[per_cent - 1] for per_cent in per_cents}, "max": known[-1]}

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.command_line import at_least, tell
 from benchmarks.hardware import describe
 from models.training.run_folder import read_progress
 from steering.errors import InputError, TillerError
@@ -43,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data.write_text("".join(rows), encoding="utf-8")
             found = report(arguments, data, Path(folder))
     except TillerError as error:
-        print(f"benchmarks.train: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return tell("benchmarks.train", error)
     print_report(found)
     return 0
 
@@ -148,10 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="TRL preference rows, .jsonl or .jsonl.xz")
     parser.add_argument("--dimension", required=True, help="what they say of the chosen response")
     parser.add_argument("--base", default="demo", help="preset or folder (default: demo)")
-    parser.add_argument("--pairs", type=int, default=2000, help="so many are drawn (default: 2000)")
-    parser.add_argument("--steps", type=int, default=14, help="steps per case (default: 14)")
-    parser.add_argument("--batch-size", type=int, default=16, help="pairs per step (default: 16)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over both cases (default: 3)")
+    parser.add_argument("--pairs", type=at_least(1), default=2000, help="so many are drawn (default: 2000)")
+    parser.add_argument("--steps", type=at_least(3), default=14, help="steps per case (default: 14)")
+    parser.add_argument("--batch-size", type=at_least(1), default=16, help="pairs per step (default: 16)")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="rounds over both cases (default: 3)")
     parser.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of both (default: auto)"
     )

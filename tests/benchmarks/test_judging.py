@@ -1,11 +1,14 @@
 """What the benchmark of judging counts and says, on databases whose truth is known."""
 
+import argparse
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from benchmarks.judges import read_judge_site
-from benchmarks.judging import CHOICES, count, make_study, percentiles
+from benchmarks.judging import CHOICES, count, judge, make_study, print_report, summarise
 from steering.errors import InputError
 from steering.types import Choice
 from storage.database import open_database
@@ -13,6 +16,7 @@ from storage.records import OVERALL, new_id
 from storage.records_studies import Answer
 from storage.sql_repository import SqlRepository
 from storage.sql_studies import SqlStudies
+from tests.ui.judge.serving import judging
 
 
 def test_it_counts_the_judgements_of_its_own_study_that_hold(tmp_path: Path) -> None:
@@ -29,11 +33,20 @@ def test_it_counts_the_judgements_of_its_own_study_that_hold(tmp_path: Path) -> 
         assert count(database, other_id) == (2, 0)
 
 
-def test_every_choice_is_made_and_percentiles_are_those_of_the_inclusive_method() -> None:
+def test_every_choice_is_made() -> None:
     assert set(CHOICES) == {choice.value for choice in Choice}
-    figures = percentiles([float(value) for value in range(1, 102)])
-    assert figures == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 101.0}
-    assert percentiles([1.0]) == {}
+
+
+def test_where_nothing_could_be_saved_the_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The benchmark once divided by the saves there were none of, and nobody was told what was wrong."""
+    with judging(tmp_path) as served:
+        study_id = make_study(served.database, 1, overlap=1)
+        assert len(judge(served.base_url, study_id, 1, 0.0, os.getpid()).saves) == 1
+        nothing = judge(served.base_url, study_id, 1, 0.0, os.getpid())  # the same judge has nothing left
+    print_report(summarise(nothing, argparse.Namespace(judges=1, items=2, pause=0.0, database_url=None), (1, 0)))
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["seconds_to_save"] == {"n": 0}
+    assert not report["is_clean"]
 
 
 def test_a_page_without_judging_is_refused() -> None:

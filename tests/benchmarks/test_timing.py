@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.report import ratios, summary
-from benchmarks.serve import Log, Traffic, percentiles, summarise
-from benchmarks.timing import Timing, time_run, time_together
+from benchmarks.serve import Log, Traffic, summarise
+from benchmarks.timing import Timing, percentiles, time_run, time_together
 from benchmarks.visitors import Outcome, Visit
 from models.answers import Answer, Progress
 from steering.types import Blend, FinishReason, StepTrace
@@ -84,10 +84,11 @@ def test_scoring_stands_in_a_column_of_its_own_and_in_the_whole() -> None:
 
 
 def test_percentiles_are_those_of_the_known_values() -> None:
-    row = percentiles([None, *(float(n) for n in range(101)), None])
+    row = percentiles([None, *(float(n) for n in range(101)), None], (50, 90, 99))
     assert row == {"n": 101, "p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
-    assert percentiles([None]) == {"n": 0}
-    assert percentiles([2.0])["p99"] == 2.0
+    assert percentiles([float(n) for n in range(1, 102)], (95,)) == {"n": 101, "p95": 96.0, "max": 101.0}
+    assert percentiles([None], (50,)) == {"n": 0}
+    assert percentiles([2.0], (99,))["p99"] == 2.0
 
 
 @pytest.mark.parametrize(
