@@ -1,12 +1,12 @@
 """What the Steer page does, without Gradio: runs, judgements and links of its open pages."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from models.answers import ComparisonRequest
+from models.answers import ComparisonRequest, GuideInfo
 from steering.errors import InputError, NotFoundError, StorageError
 from steering.types import Choice, Message, Role, SamplingSettings, Side
 from storage.records import OVERALL, ComparisonKind, is_id
@@ -45,6 +45,11 @@ class Restored:
     other_models: str
 
 
+def judged(guides: Iterable[GuideInfo]) -> tuple[str, ...]:
+    """What can be judged: overall first, then every guide's dimension."""
+    return (OVERALL, *(guide.dimension for guide in guides if guide.dimension != OVERALL))
+
+
 class SteerActions:
     """The actions of the Steer page for every open page; methods may be called from any thread.
 
@@ -63,11 +68,6 @@ class SteerActions:
     def models(self) -> Models:
         """The models that answer what is asked now."""
         return Models(self.engine.base, self.engine.guides)
-
-    @property
-    def dimensions(self) -> tuple[str, ...]:
-        """What can be judged: overall first, then every guide's dimension."""
-        return (OVERALL, *(guide.dimension for guide in self.engine.guides if guide.dimension != OVERALL))
 
     def ask(self, session_id: str, form: SteerForm) -> None:
         """Check a form and make it the session's newest request; an older run stops within a step.
@@ -171,11 +171,11 @@ class SteerActions:
             InputError: the page shows another comparison, a run is under way, or there is no such choice.
         """
         session = self.sessions.get(session_id)
-        if dimension not in self.dimensions or choice not in OFFERED_CHOICES:
-            raise InputError("That choice is not on the page.", hint="Choose one of those shown.")
         annotator_key = judging.known_by(self._secret, token)
         with session.lock:
-            session.shown(comparison_id)
+            wrote = {guide.dimension for guide in session.shown(comparison_id).right.guides}  # some may be gone since
+            if dimension not in {*judged(self.engine.guides), *wrote} or choice not in OFFERED_CHOICES:
+                raise InputError("That choice is not on the page.", hint="Choose one of those shown.")
             judging.choose(session, dimension, Choice(str(choice)))
             judging.save_chosen(self._repository, session, annotator_key)
 

@@ -36,9 +36,8 @@ def connect(page: SteerPage, handlers: SteerHandlers, blocks: gr.Blocks) -> None
     """Bind every event; called inside the Blocks."""
     outputs = everything(page)
     blocks.load(handlers.opened, page.browser_token, outputs, **AT_ONCE)
-    blocks.unload(handlers.closed)
     connect_runs(page, handlers)
-    connect_exponents(page, handlers)
+    connect_exponents(page)
     connect_judgement(page, handlers)
     connect_conversation(page, handlers, outputs)
 
@@ -120,9 +119,9 @@ def _says(text: str) -> str:
     return f"() => {json.dumps(text)}"
 
 
-def connect_exponents(page: SteerPage, handlers: SteerHandlers) -> None:
+def connect_exponents(page: SteerPage) -> None:
     """Each slider tells its exponent in the browser, without asking the server."""
-    for guide in handlers.actions.engine.guides:
+    for guide in page.guides:
         template = markup.note(wording.EXPONENT.format(exponent="%", unit=f"{guide.unit:g}"))
         page.blend.sliders[guide.dimension].change(
             None,

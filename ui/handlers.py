@@ -97,7 +97,7 @@ class SteerHandlers:
     def follow(self, request: gr.Request, live: bool, *values: Any) -> Updates:
         """An input moved: run again where the page is live."""
         form = self._form(values)
-        updates: Updates = {self.page.blend.preset: preset_named(self.actions.engine.guides, form.weights)}
+        updates: Updates = {self.page.blend.preset: preset_named(self.page.guides, form.weights)}
         if not live:
             return updates
         if not (form.prompt or "").strip():
@@ -197,13 +197,9 @@ class SteerHandlers:
             updates[self.page.ask.message] = markup.message(wording.LINK_LACKS.format(reason=words_for(error)))
         return updates
 
-    def closed(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self.actions.sessions.close(request.session_hash or "")
-
     def start_from(self, preset: str) -> Updates:
         """A blend to start from was chosen."""
-        return self.view.blend(blend_presets(self.actions.engine.guides)[preset])
+        return self.view.blend(blend_presets(self.page.guides)[preset])
 
     def allow_negative(self, allowed: bool, *weights: float) -> Updates:
         """Widen the sliders below 0, or bring them back to 0 and above."""

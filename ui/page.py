@@ -3,13 +3,15 @@
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 from gradio.components import Navbar
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from models.answers import GuideInfo
 from models.versions.publishing import GuideVersions
 from steering.errors import SettingsError
 from storage.doubtful_items import DoubtfulItems
@@ -21,14 +23,17 @@ from ui.components import markup
 from ui.components.steer import build_steer, model_line
 from ui.components.view import SteerView
 from ui.events import connect, most_runs
+from ui.forms import starting_weights
 from ui.guides.actions import GuidesActions
 from ui.guides.events import add_guides_page
 from ui.handlers import SteerHandlers
 from ui.judge.actions import JudgeActions
 from ui.judge.events import add_judge_page
+from ui.layouts import Build, FollowingGuides, Layouts
 from ui.results.actions import ResultsActions
 from ui.results.events import add_results_page, connect_blend_link
 from ui.runs import SteerEngine
+from ui.sessions import Sessions
 from ui.settings import Settings
 from ui.studying.actions import StudyingActions
 from ui.studying.events import add_studies_page
@@ -66,6 +71,7 @@ class Site:
     """The pages, and what is served beside them."""
 
     blocks: gr.Blocks
+    layouts: Layouts
     routes: list[BaseRoute]
 
 
@@ -84,18 +90,11 @@ def build_site(backing: Backing) -> Site:
     studies, results, versions = backing.studies, backing.results, backing.versions
     actions = SteerActions(engine, backing.repository, settings)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP_EXPORTS) as blocks:
-        line = model_line(actions)
+        layouts = Layouts(blocks, engine)
         if studies is not None:
             Navbar(main_page_name=wording_judge.STEER_PAGE)
-        gr.HTML(
-            f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
-            f'<p class="tiller-model">{markup.escape(line)}</p>',
-            elem_id="title",
-        )
-        page = build_steer(actions, live=settings.preset == LIVE_PRESET)
-        connect(page, SteerHandlers(page, actions), blocks)
-        connect_blend_link(blocks, page, SteerView(page, actions))
-        blocks.unload(forget_page(blocks))
+        layouts.add(steer_page(blocks, actions))
+        blocks.unload(forget_page(blocks, actions.sessions))
     routes: list[BaseRoute] = []
     if studies is not None:
         doubtful = DoubtfulItems(results) if results is not None else None
@@ -107,18 +106,38 @@ def build_site(backing: Backing) -> Site:
             if versions is not None:
                 guides = GuidesActions(versions, studies, results, settings, is_private=is_private)
                 add_guides_page(blocks, guides)
-    return Site(blocks, routes)
+    return Site(blocks, layouts, routes)
 
 
-def forget_page(blocks: gr.Blocks) -> Callable[[gr.Request], None]:
+def steer_page(blocks: gr.Blocks, actions: SteerActions) -> Build:
+    """Lays the Steer page out for the guides there are; a guide that was not there at the start begins at 0."""
+    opens_with, live = starting_weights(actions.engine.guides), actions.settings.preset == LIVE_PRESET
+
+    def build(guides: Sequence[GuideInfo]) -> None:
+        line = model_line(actions.engine.base, guides)
+        gr.HTML(
+            f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
+            f'<p class="tiller-model">{markup.escape(line)}</p>',
+            elem_id="title",
+        )
+        weights = {guide.dimension: opens_with.get(guide.dimension, 0.0) for guide in guides}
+        page = build_steer(actions, guides, weights, live)
+        connect(page, SteerHandlers(page, actions), blocks)
+        connect_blend_link(blocks, page, SteerView(page, actions))
+
+    return build
+
+
+def forget_page(blocks: gr.Blocks, sessions: Sessions) -> Callable[[gr.Request], None]:
     """The handler of a page that was closed: Gradio would keep what it knows of it, most of a megabyte, for good."""
 
-    def forget(request: gr.Request) -> None:
+    def closed(request: gr.Request) -> None:
+        sessions.close(request.session_hash or "")
         holder = blocks.state_holder
         holder.session_data.pop(request.session_hash or "", None)
         holder.time_last_used.pop(request.session_hash or "", None)
 
-    return forget
+    return closed
 
 
 def open_page(backing: Backing) -> gr.Blocks:
@@ -152,7 +171,10 @@ def open_page(backing: Backing) -> gr.Blocks:
             theme=build_theme(),
             css=style_sheet(),
             head=head(),
-            app_kwargs={"routes": site.routes},
+            app_kwargs={
+                "routes": site.routes,
+                "middleware": [Middleware(FollowingGuides, layouts=site.layouts)],
+            },
         )
     except OSError as error:
         raise SettingsError(

@@ -11,6 +11,7 @@ from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import made
 from ui.actions import SteerActions
 from ui.components.steer import build_steer
+from ui.forms import starting_weights
 from ui.handlers import SteerHandlers
 from ui.settings import Settings
 
@@ -22,7 +23,8 @@ def handlers(tmp_path: Path) -> SteerHandlers:
 
     def laid_out(*_: object) -> gr.Blocks:
         with gr.Blocks() as blocks:
-            pages.append(build_steer(actions, live=False))
+            guides = actions.engine.guides
+            pages.append(build_steer(actions, guides, starting_weights(guides), live=False))
         return blocks
 
     made(laid_out, tmp_path)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.answers import Answer, BaseInfo, ComparisonRequest, GuideInfo, Progress
+from steering.controls import slot_for
 from steering.errors import BusyError
 from steering.types import Blend, FinishReason, StepTrace, TopAlternative
 
@@ -110,6 +111,9 @@ class ScriptedEngine:
     def _steps(self, request: ComparisonRequest, stop: Callable[[], bool]) -> Iterator[Progress]:
         if self.error is not None:
             raise self.error
+        units = {guide.dimension: guide.unit for guide in self.guides}
+        for blend in request.blends:
+            slot_for(blend, units, request.sampling)  # which refuses a dimension without a guide
         scripts = [self._ids(pieces) for pieces in self.script(request)]
         for n_tokens in range(1, max(map(len, scripts)) + 1):
             if n_tokens == 4 and self.late_error is not None:

@@ -12,7 +12,7 @@ from steering.types import Choice, FinishReason, Message, Role, Side
 from storage.records import OVERALL, Annotator, Comparison, ComparisonKind, Judgement, JudgementInput
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
-from ui.actions import SteerActions, Stopped
+from ui.actions import SteerActions, Stopped, judged
 from ui.forms import SteerForm
 from ui.sessions import Result
 from ui.settings import Settings
@@ -272,9 +272,10 @@ def test_a_double_click_is_one_row_and_a_change_keeps_the_old_choice_as_history(
 
 
 def test_every_dimension_is_judged_by_itself(actions: SteerActions, repository: FailingRepository) -> None:
-    assert actions.dimensions == (OVERALL, "helpfulness", "harmlessness")
+    dimensions = judged(actions.engine.guides)
+    assert dimensions == (OVERALL, "helpfulness", "harmlessness")
     result = run_to_end(actions)
-    for dimension, choice in zip(actions.dimensions, (Choice.LEFT, Choice.TIE, Choice.RIGHT), strict=True):
+    for dimension, choice in zip(dimensions, (Choice.LEFT, Choice.TIE, Choice.RIGHT), strict=True):
         judge(actions, result, choice, dimension)
     assert {j.dimension: j.choice for j in repository.recent_judgements()} == {
         OVERALL: Choice.LEFT,

@@ -1,6 +1,6 @@
 """The left of the Steer page: the message, the blend and the sampling settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -9,7 +9,7 @@ from models.answers import GuideInfo
 from steering.types import SamplingSettings
 from ui import wording
 from ui.components import markup
-from ui.forms import DEFAULT_MAX_NEW_TOKENS, MAX_WEIGHT, WEIGHT_STEP, blend_presets, preset_named, starting_weights
+from ui.forms import DEFAULT_MAX_NEW_TOKENS, MAX_WEIGHT, WEIGHT_STEP, blend_presets, preset_named
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,8 @@ def build_prompt(examples: Sequence[str]) -> PromptControls:
     return PromptControls(conversation, n_before, prompt, buttons, run, stop, new_conversation, message)
 
 
-def build_blend(guides: Sequence[GuideInfo], live: bool) -> BlendControls:
+def build_blend(guides: Sequence[GuideInfo], weights: Mapping[str, float], live: bool) -> BlendControls:
     """Presets, a slider per guide with its exponent, and the two switches."""
-    weights = starting_weights(guides)
     gr.HTML(markup.heading(wording.BLEND))
     preset = gr.Radio(
         list(blend_presets(guides)),

@@ -1,13 +1,14 @@
 """The Steer page, laid out: message on top, blend on the left, both answers on the right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
+from models.answers import BaseInfo, GuideInfo
 from steering.types import Side
 from ui import wording
-from ui.actions import OFFERED_CHOICES, SteerActions
+from ui.actions import OFFERED_CHOICES, SteerActions, judged
 from ui.components import markup
 from ui.components.answers import (
     JudgementControls,
@@ -36,8 +37,9 @@ BROWSER_STATE_KEY = "tiller-browser-state"
 
 @dataclass(frozen=True)
 class SteerPage:
-    """Every component of the page by name."""
+    """Every component of the page by name; ``guides`` are those it was laid out for."""
 
+    guides: tuple[GuideInfo, ...]
     ask: PromptControls
     blend: BlendControls
     sampling: SamplingControls
@@ -48,6 +50,11 @@ class SteerPage:
     status: gr.HTML
     difference: gr.HTML
     browser_token: gr.BrowserState
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What has a slider."""
+        return tuple(self.blend.sliders)
 
     @property
     def form(self) -> list[gr.components.Component]:
@@ -67,28 +74,30 @@ class SteerPage:
         return [self.tokens.colour, self.tokens.show_table]
 
 
-def build_steer(actions: SteerActions, live: bool) -> SteerPage:
-    """Lay the page out inside the current Blocks."""
-    engine = actions.engine
+def build_steer(
+    actions: SteerActions, guides: Sequence[GuideInfo], weights: Mapping[str, float], live: bool
+) -> SteerPage:
+    """Lay the page out for these guides inside the current Blocks, the sliders at ``weights``."""
     browser_token = gr.BrowserState("", storage_key=BROWSER_TOKEN_KEY, secret=BROWSER_STATE_KEY)
-    ask = build_prompt(engine.examples)
+    ask = build_prompt(actions.engine.examples)
     with gr.Row(elem_id="steer", equal_height=False):
         with gr.Column(scale=0, min_width=300, elem_id="controls"):
             with gr.Column(elem_id="blend", min_width=0):
-                blend = build_blend(engine.guides, live)
+                blend = build_blend(guides, weights, live)
             sampling = build_sampling(actions.settings.max_new_tokens_limit)
         with gr.Column(scale=1, min_width=300, elem_id="answers"):
             status = gr.HTML(markup.status(wording.READY), elem_id="status")
-            panes = build_panes(engine.guides)
+            panes = build_panes(guides)
             difference = gr.HTML(markup.note(wording.UNKNOWN), elem_id="difference")
-            judgement = build_judgement(actions.dimensions, OFFERED_CHOICES)
-            tokens = build_tokens(engine.guides)
+            judgement = build_judgement(judged(guides), OFFERED_CHOICES)
+            tokens = build_tokens(guides)
             session = build_session_log()
-    return SteerPage(ask, blend, sampling, panes, tokens, judgement, session, status, difference, browser_token)
+    return SteerPage(
+        tuple(guides), ask, blend, sampling, panes, tokens, judgement, session, status, difference, browser_token
+    )
 
 
-def model_line(actions: SteerActions) -> str:
+def model_line(base: BaseInfo, guides: Sequence[GuideInfo]) -> str:
     """What is loaded, in one line."""
-    base, guides = actions.engine.base, actions.engine.guides
     names: Sequence[str] = [guide.id for guide in guides] or [wording.NO_GUIDES]
     return wording.MODEL_LINE.format(base=base.id, device=base.device, dtype=base.dtype, guides=", ".join(names))

@@ -50,7 +50,7 @@ class SteerView:
         for side, response in _sides(result):
             pane = self.page.panes[side]
             updates[pane.answer] = markup.plain_answer(response)
-            updates[pane.metrics] = markup.metrics(response, self._dimensions)
+            updates[pane.metrics] = markup.metrics(response, self.page.dimensions)
         return updates | {self.page.ask.message: ""}
 
     def asked(self) -> Updates:
@@ -96,7 +96,7 @@ class SteerView:
             rows = token_rows(answer, self.actions.engine.spell) if answer and (view.colour or view.show_table) else ()
             coloured = markup.coloured_answer(rows, view.colour, position) if rows and view.colour else ""
             updates[pane.answer] = coloured or markup.plain_answer(response, pieces[side], position)
-            updates[pane.metrics] = markup.metrics(response, self._dimensions)
+            updates[pane.metrics] = markup.metrics(response, self.page.dimensions)
             updates[tokens.tables[side]] = gr.update(value=markup.table(rows, side), visible=view.show_table)
         updates[self.page.difference] = markup.note(_difference(result, pieces, position))
         is_stored_only = result.left.answer is None and (view.colour or view.show_table)
@@ -110,7 +110,7 @@ class SteerView:
         updates: Updates = {self.page.difference: markup.note(wording.UNKNOWN)}
         for side, pane in self.page.panes.items():
             updates[pane.answer] = markup.empty_pane(side)
-            updates[pane.metrics] = markup.metrics(None, self._dimensions)
+            updates[pane.metrics] = markup.metrics(None, self.page.dimensions)
             updates[self.page.tokens.tables[side]] = gr.update(value=markup.table((), side), visible=view.show_table)
         return updates | self._legend(view.colour)
 
@@ -133,7 +133,7 @@ class SteerView:
             is_open = result is not None and result.comparison is not None
             failure = result.failure if result is not None else ""
             is_unsaved = bool(failure) or any(chosen.revision is None for chosen in session.chosen.values())
-            saved = markup.choices(session.chosen, self.actions.dimensions)
+            saved = markup.choices(session.chosen, list(self.page.judgement.rows))
             if failure and not session.chosen:
                 saved = markup.message(wording.COMPARISON_NOT_SAVED.format(reason=failure))
             elif not session.chosen:
@@ -187,16 +187,12 @@ class SteerView:
             slider: gr.update(value=weights[dimension], minimum=-widest if is_signed else 0, maximum=widest)
             for dimension, slider in blend.sliders.items()
         }
-        for guide in self.actions.engine.guides:
+        for guide in self.page.guides:
             updates[blend.exponents[guide.dimension]] = exponent_line(weights[guide.dimension], guide.unit)
-        preset = preset_named(self.actions.engine.guides, weights)
+        preset = preset_named(self.page.guides, weights)
         told = markup.note(wording.BASE_EXPONENT.format(exponent=f"{base_exponent:g}")) if base_exponent != 1 else ""
         updates |= {blend.base_exponent: base_exponent, blend.base_note: gr.update(value=told, visible=bool(told))}
         return updates | {blend.preset: preset, blend.allow_negative: is_signed}
-
-    @property
-    def _dimensions(self) -> list[str]:
-        return [guide.dimension for guide in self.actions.engine.guides]
 
 
 def _sides(result: Result) -> tuple[tuple[Side, Response], tuple[Side, Response]]:
