@@ -10,14 +10,13 @@ from typing import Any
 
 from models.assembly import with_guides
 from models.engine import Engine, Trial
-from models.guides import hash_files
 from models.lineup import Loaded
 from models.lineups import Beside
 from models.loading import choose_placement, fetch
 from models.parts import GuideParts, load_guide
 from models.presets import GuideSpec, Source
 from models.versions.checking import check_beside, check_static
-from models.versions.registry import PUBLISHED, ROLLED_BACK, Activation, Registry, Version
+from models.versions.registry import PUBLISHED, ROLLED_BACK, Activation, Registry, Version, sha256_of
 from steering.errors import LoadError
 
 logger = logging.getLogger(__name__)
@@ -84,46 +83,62 @@ class GuideVersions:
             LoadError: it cannot be loaded, or the choice cannot be stored; the guide that answered goes on.
         """
         with self._one_at_a_time:
-            return self._publish(self.registry.version(dimension, number), PUBLISHED)
+            version = self.registry.version(dimension, number)
+            self._answer_with(dimension, version, PUBLISHED)
+            return version
 
-    def roll_back(self, dimension: str) -> Version:
-        """Go back to the version that was active before.
+    def roll_back(self, dimension: str) -> Version | None:
+        """Go back to the version that was active before; None: there is no guide for it any more, as there was none.
 
         Raises:
-            InputError: none was.
+            InputError: nothing was published that could be rolled back.
             LoadError: as :meth:`publish`.
         """
         with self._one_at_a_time:
-            return self._publish(self.registry.before(dimension), ROLLED_BACK)
+            version = self.registry.before(dimension)
+            self._answer_with(dimension, version, ROLLED_BACK)
+            return version
 
-    def refresh(self) -> tuple[Version, ...]:
-        """Have the engine answer with what another process has published or rolled back; returns what was taken in.
+    def refresh(self) -> dict[str, Version | None]:
+        """Have the engine answer with what another process has published or rolled back.
+
+        Returns what was taken in by dimension; None where there is no guide for it any more.
 
         Raises:
             LoadError: an active version cannot be used; the guide that answered goes on.
         """
         with self._one_at_a_time:
             shas = {guide.dimension: guide.sha256 for guide in self.engine.guides}
-            active = [version for dimension in self.dimensions if (version := self.active(dimension)) is not None]
-            changed = [version for version in active if sha256_of(version) not in (None, shas.get(version.dimension))]
+            active = {dimension: self.active(dimension) for dimension in self.dimensions}
+            changed = {
+                dimension: version
+                for dimension, version in active.items()
+                if (dimension in shas if version is None else sha256_of(version) not in (None, shas.get(dimension)))
+            }
             guides = self.engine.parts.guides
-            for version in changed:
-                guides = _in_place(guides, self._load(version))
+            for dimension, version in changed.items():
+                guides = self._with(guides, dimension, version)
             if changed:
                 self._use(guides)
-            return tuple(changed)
+            return changed
 
-    def _publish(self, version: Version, why: str) -> Version:
-        guide = self._load(version)
+    def _answer_with(self, dimension: str, version: Version | None, why: str) -> None:
         before = self.engine.parts.guides
-        self._use(_in_place(before, guide))
+        self._use(self._with(before, dimension, version))
+        number = None if version is None else version.number
         try:
-            self.registry.activate(version.dimension, version.number, why=why)
+            self.registry.activate(dimension, number, why=why)
         except BaseException:
             self._use(before)
             raise
-        logger.info("The guide for %s is version %d now (%s).", version.dimension, version.number, why)
-        return version
+        logger.info("The guide for %s is version %s now (%s).", dimension, number, why)
+
+    def _with(self, guides: Sequence[GuideParts], dimension: str, version: Version | None) -> tuple[GuideParts, ...]:
+        """Put a version, or nothing, where the guide for its dimension is, in the order that a start has."""
+        kept = [guide for guide in guides if guide.info.dimension != dimension]
+        order = {name: place for place, name in enumerate(self.dimensions)}
+        new = [] if version is None else [self._load(version)]
+        return tuple(sorted([*kept, *new], key=lambda guide: order.get(guide.info.dimension, len(order))))
 
     @contextmanager
     def try_out(self, dimension: str, number: int) -> Iterator[Tried]:
@@ -164,11 +179,6 @@ class GuideVersions:
         return fetch(spec.source), guide
 
 
-def sha256_of(version: Version) -> str | None:
-    """The hash over a version's files, from its card where that has it; None where they are not on this machine."""
-    return version.card.hash or (hash_files(version.folder) if version.folder else None)
-
-
 def spec_of(source: str, dimension: str | None = None, revision: str | None = None) -> GuideSpec:
     """Where a guide is that a person named: a folder, or else a Hub id.
 
@@ -186,9 +196,3 @@ def spec_of(source: str, dimension: str | None = None, revision: str | None = No
 def added_from(source: str, revision: str | None) -> dict[str, Any]:
     """What a card says of a guide that came from the Hub; a path of this machine is nobody's business."""
     return {} if Path(source).expanduser().is_dir() else {"source": f"{source}@{revision}" if revision else source}
-
-
-def _in_place(guides: Sequence[GuideParts], guide: GuideParts) -> tuple[GuideParts, ...]:
-    """Put a guide where the one for its dimension is, or after the others."""
-    others = [guide if other.info.dimension == guide.info.dimension else other for other in guides]
-    return tuple(others) if guide in others else (*others, guide)

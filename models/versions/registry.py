@@ -48,11 +48,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Activation:
-    """That a version became the active one, ``why`` (published or rolled back) and when, UTC."""
+    """That a version became the active one, ``why`` (published or rolled back) and when, UTC.
+
+    ``version`` is None, and ``sha256`` empty, where the first one published was rolled back: there is no guide then.
+    """
 
     base_id: str
     dimension: str
-    version: int
+    version: int | None
     sha256: str
     why: str
     at: str
@@ -123,7 +126,7 @@ class Registry:
         """The active version's number on top of those before it."""
         stack = self._foundation(dimension)
         for activation in self.history(dimension):
-            if activation.why == PUBLISHED:
+            if activation.why == PUBLISHED and activation.version is not None:
                 stack.append(activation.version)
             else:
                 stack = stack[:-1]
@@ -182,39 +185,40 @@ class Registry:
                 sync_folder(self.root)
         return self.version(dimension, number)
 
-    def activate(self, dimension: str, number: int, *, why: str = PUBLISHED) -> Activation:
-        """Make a version the active one; publishing the active one again changes nothing.
+    def activate(self, dimension: str, number: int | None, *, why: str = PUBLISHED) -> Activation:
+        """Make a version the active one, or none where that is rolled back to; again changes nothing.
 
         Raises:
             InputError: there is no such version, or ``why`` is rolled back and it is not the one before.
             LoadError: the disk refuses.
         """
-        version = self.version(dimension, number)
+        assert number is not None or why == ROLLED_BACK
+        version = None if number is None else self.version(dimension, number)
         with told_as_load_error(self.root), locked(self.root):
-            if why == ROLLED_BACK and self.before(dimension).number != number:
-                raise InputError(f"{version.name} is not the one before.", hint="Publish it instead.")
-            sha256 = version.card.hash or (hash_files(version.folder) if version.folder else "")
-            made = Activation(self.base_id, dimension, number, sha256, why, now())
-            active = self.active(dimension)
-            if why == PUBLISHED and active is not None and active.number == number:
+            if why == ROLLED_BACK and _number(self.before(dimension)) != number:
+                raise InputError(f"That is not what was active for {dimension!r} before.", hint="Publish it instead.")
+            made = Activation(self.base_id, dimension, number, sha256_of(version) or "", why, now())
+            if why == PUBLISHED and _number(self.active(dimension)) == number:
                 return made
             path = self.root / _ACTIVATIONS
             before = json.loads(path.read_text("utf-8"))["activations"] if path.exists() else []
             write_json(path, {"activations": [*before, vars(made)]})
         return made
 
-    def before(self, dimension: str) -> Version:
-        """The version that rolling back leads to.
+    def before(self, dimension: str) -> Version | None:
+        """The version that rolling back leads to; None: no guide at all, as before the first one was published.
 
         Raises:
-            InputError: nothing was active before.
+            InputError: nothing was published that could be rolled back.
         """
         candidates = self.candidates(dimension)
-        if len(candidates) < 2:
+        if len(candidates) > 1:
+            return candidates[1]
+        if not candidates or dimension in self._built_in:
             raise InputError(
                 f"No other guide for {dimension!r} was active before.", hint="Publish another version instead."
             )
-        return candidates[1]
+        return None
 
     def _numbers(self, dimension: str) -> list[int]:
         folder = self._folder(dimension)
@@ -230,6 +234,17 @@ class Registry:
 
     def _folder(self, dimension: str) -> Path:
         return self.root / quote(dimension, safe="").replace(".", "%2E")
+
+
+def sha256_of(version: Version | None) -> str | None:
+    """The hash over a version's files, from its card where that has it; None where they are not on this machine."""
+    if version is None:
+        return None
+    return version.card.hash or (hash_files(version.folder) if version.folder else None)
+
+
+def _number(version: Version | None) -> int | None:
+    return None if version is None else version.number
 
 
 def now() -> str:

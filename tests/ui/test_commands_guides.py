@@ -9,6 +9,7 @@ import pytest
 
 from models.guides import read_card
 from models.presets import load_preset
+from models.versions.starting import open_registry
 from ui.cli import main
 
 Capture = pytest.CaptureFixture[str]
@@ -62,6 +63,19 @@ def test_a_guide_is_imported_published_used_and_rolled_back(
     assert generated(capsys, home, monkeypatch) == (before, first_guides)
     assert guides(capsys, home, "publish", "helpfulness", "2")[0] == 0
     assert generated(capsys, home, monkeypatch)[0] == after
+
+
+def test_rolling_back_the_first_guide_of_a_dimension_leaves_none(capsys: Capture, tmp_path: Path) -> None:
+    open_registry(tmp_path, load_preset("demo")).add(Path(demo_guide("harmlessness")), "wit", {})
+    assert guides(capsys, tmp_path, "publish", "wit", "1")[0] == 0
+    assert "wit version 1*" in guides(capsys, tmp_path, "list")[1]
+    code, out, _ = guides(capsys, tmp_path, "roll-back", "wit")
+    assert (code, "There is no guide for wit any more." in out) == (0, True)
+    _, out, _ = guides(capsys, tmp_path, "list")
+    assert "wit version 1*" not in out
+    assert "wit version 1 published" in out
+    assert "wit no guide: rolled back" in out
+    assert guides(capsys, tmp_path, "roll-back", "wit")[0] == 2
 
 
 def test_two_versions_are_compared_by_their_cards_and_on_pairs(capsys: Capture, tmp_path: Path) -> None:

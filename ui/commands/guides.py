@@ -84,7 +84,8 @@ def _list(arguments: argparse.Namespace) -> Iterator[str]:
     if history:
         yield ""
     for entry in history:
-        yield f"{entry.at}  {shown(entry.dimension)} version {entry.version} {entry.why}"
+        what = "no guide:" if entry.version is None else f"version {entry.version}"
+        yield f"{entry.at}  {shown(entry.dimension)} {what} {entry.why}"
 
 
 def _facts(version: "Version") -> tuple[str, ...]:
@@ -130,7 +131,12 @@ def _publish(arguments: argparse.Namespace) -> Iterator[str]:
 
 def _roll_back(arguments: argparse.Namespace) -> Iterator[str]:
     _, registry = _opened(arguments)
-    yield from _activated(registry, registry.before(arguments.dimension), "rolled back")
+    version = registry.before(arguments.dimension)
+    if version is not None:
+        yield from _activated(registry, version, "rolled back")
+        return
+    registry.activate(arguments.dimension, None, why="rolled back")
+    yield f"There is no guide for {shown(arguments.dimension)} any more. {RESTART}"
 
 
 def _activated(registry: "Registry", version: "Version", why: str) -> Iterator[str]:

@@ -132,17 +132,17 @@ class GuidesActions:
         version = self.version(key)
         return self._versions.publish(version.dimension, version.number)
 
-    def roll_back(self, key: object) -> Version:
-        """Go back to the version before the active one, of the guide of which ``key`` is a version.
+    def roll_back(self, key: object) -> Version | None:
+        """Go back to the version before the active one, of the guide of which ``key`` is a version; None: to no guide.
 
         Raises:
-            InputError: none was active before.
+            InputError: nothing was published that could be rolled back.
             LoadError: it cannot be used; the guide that answered goes on.
         """
         return self._versions.roll_back(self.version(key).dimension)
 
-    def refresh(self) -> tuple[Version, ...]:
-        """Answer with what another process has published or rolled back; returns what was taken in.
+    def refresh(self) -> dict[str, Version | None]:
+        """Answer with what another process has published or rolled back; returns what was taken in by dimension.
 
         Raises:
             LoadError: an active version cannot be used; the guide that answered goes on.

@@ -73,14 +73,17 @@ class GuidesHandlers:
         """The version before is to answer again."""
         self._private(request, token)
         version = self.actions.roll_back(key)
-        told = markup.status(wording.ROLLED_BACK.format(name=version.name))
-        return self._versions(key) | {self.page.versions.told: told}
+        told = wording.ROLLED_BACK.format(name=version.name) if version else wording.ROLLED_BACK_TO_NONE
+        return self._versions(key) | {self.page.versions.told: markup.status(told)}
 
     @told_at("versions")
     def look_again(self, request: gr.Request, token: str) -> Updates:
         """What was published elsewhere is to be taken in."""
         self._private(request, token)
-        names = ", ".join(version.name for version in self.actions.refresh())
+        taken_in = self.actions.refresh().items()
+        names = ", ".join(
+            version.name if version else wording.NO_GUIDE_FOR.format(name=name) for name, version in taken_in
+        )
         told = wording.TAKEN_IN.format(names=names) if names else wording.NOTHING_NEW
         return self._versions() | {self.page.versions.told: markup.status(told)}
 
