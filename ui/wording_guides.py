@@ -52,9 +52,7 @@ BASE_ALONE = "The base model alone"
 TRIED = "{name}: {tokens} tokens, KL {kl} nats per token"
 
 RETRAIN = "Retrain"
-RETRAIN_INFO = (
-    "A training runs beside everything else, with the lowest claim to the processor. Nothing is published by it."
-)
+RETRAIN_INFO = "A training runs beside everything else, with the lowest claim to the processor."
 QUESTION, QUESTION_INFO = "Judged", "Which question’s judgements"
 DIMENSION, DIMENSION_INFO = "Guide", "Its dimension; empty: as judged"
 SOURCE = "From"
@@ -70,10 +68,21 @@ ANNOTATOR_CAP, ANNOTATOR_CAP_INFO = "Pairs per annotator", "At most; 0: all"
 PROMPT_CAP, PROMPT_CAP_INFO = "Pairs per prompt", "At most; 0: all"
 HELD_OUT, HELD_OUT_INFO = "Held out, %", "Of the prompts, to test on"
 FURTHER = "Train the active version further, instead of afresh from the base"
-PUBLISH_ITSELF = (
-    "Publish it without asking if it is better on held-out pairs with 95 % confidence, and no other dimension "
-    "loses more than {margin} nats per token"
+GATE_ONE = (
+    "{names} publishes a better guide by itself: one that is better on held-out pairs with 95 % confidence, while no "
+    "other dimension loses more than {margin} nats per token."
 )
+GATE_ALL = (
+    "A better guide is published by itself, as all its studies ask for: {names}. It has to be better on held-out pairs "
+    "with 95 % confidence, while no other dimension loses more than {margin} nats per token, the strictest margin of "
+    "these studies."
+)
+GATE_OFF_ONE = "Nothing is published by itself: {names} does not ask for it."
+GATE_OFF_SOME = "Nothing is published by itself: {names} do not ask for it."
+GATE_OFF_STEER = "Nothing is published by itself: judgements of the Steer page are of no study that could ask for it."
+GATE_NOTHING = "Nothing is published by itself: there are no such judgements yet."
+STUDY_NAME = "study “{name}”"
+NAMES_MORE = "{names} and {count} more"
 CHECK, START = "Count the pairs", "Start training"
 CANCEL, GO_ON = "Cancel", "Go on"
 
@@ -146,9 +155,21 @@ LOG, EMPTY_LOG = "Log", "Nothing was said yet."
 STARTED = "The training has begun. It goes on when this page is closed."
 CANCELLING = "The training ends after its step."
 GOING_ON = "The training goes on."
-PUBLISHED_ITSELF = "It was published without asking, for the gate held."
-NOT_PUBLISHED_ITSELF = "It was not published without asking, for the gate did not hold."
-NOT_PUBLISHED = "It is not published. Pick it above to try or publish it."
+DECIDING = "Whether it is published by itself is being decided."
+PUBLISHED_ITSELF = (
+    "It was published by itself: it is better on held-out pairs with 95 % confidence, and no other dimension loses "
+    "more than {margin} nats per token."
+)
+NOT_PUBLISHED_ITSELF = {
+    "off": "It was not published by itself: that was turned off meanwhile for {names}.",
+    "superseded": "It was not published by itself: another version than the one it was compared with answers now.",
+    "not_better": (
+        "It was not published by itself: it is not shown to be better on held-out pairs with 95 % confidence."
+    ),
+    "worse": "It was not published by itself: by more than {margin} nats per token it lowers the reward of {names}.",
+}
+PICK_IT = "Pick it above to try or publish it."
+NOT_PUBLISHED = f"It is not published. {PICK_IT}"
 
 ON_PAIRS = "On {count} held-out pairs"
 ON_PAIRS_HEADERS = ("", "Right", "95 % interval", "Only this one is right")

@@ -9,7 +9,6 @@ from ui import wording_guides as wording
 from ui import wording_judge
 from ui.components import markup
 from ui.forms import MAX_WEIGHT, WEIGHT_STEP
-from ui.guides.verdict import MARGIN_NATS
 
 TICK_SECONDS = 1.0
 LOG_LINES = 12
@@ -76,6 +75,7 @@ class GuidesPage:
     versions: VersionsView
     tried: TryView
     form: RetrainView
+    gate: gr.HTML
     check: gr.Button
     start: gr.Button
     told: gr.HTML
@@ -97,12 +97,13 @@ def build_guides(is_private: bool) -> GuidesPage:
         with gr.Row(elem_classes="study-form", equal_height=False):
             _build_source(form)
             _build_rules(form)
+        gate = gr.HTML(elem_id="retrain-gate")
         with gr.Row(elem_classes="guides-buttons"):
             start = gr.Button(wording.START, variant="primary", elem_id="retrain-start", min_width=140)
             check = gr.Button(wording.CHECK, elem_id="retrain-check", min_width=140)
         told = gr.HTML(elem_id="retrain-told")
     run = _build_run(is_private)
-    return GuidesPage(versions, tried, form, check, start, told, run, gr.Textbox(visible=False))
+    return GuidesPage(versions, tried, form, gate, check, start, told, run, gr.Textbox(visible=False))
 
 
 def _build_versions(is_private: bool) -> VersionsView:
@@ -180,9 +181,6 @@ def _build_rules(form: RetrainView) -> None:
             inputs["annotator_cap"] = _number(0, wording.ANNOTATOR_CAP, wording.ANNOTATOR_CAP_INFO)
             inputs["prompt_cap"] = _number(6, wording.PROMPT_CAP, wording.PROMPT_CAP_INFO)
         inputs["held_out"] = _number(20, wording.HELD_OUT, wording.HELD_OUT_INFO)
-        inputs["publish"] = gr.Checkbox(
-            False, label=wording.PUBLISH_ITSELF.format(margin=markup.number(MARGIN_NATS)), elem_id="retrain-publish"
-        )
 
 
 def _build_run(is_private: bool) -> RunView:

@@ -7,8 +7,9 @@ from models.versions.registry import Version
 from ui import wording_guides as wording
 from ui.components.markup import escape, message, note, number, status
 from ui.guides.actions import GuideView
-from ui.guides.verdict import MARGIN_NATS, Verdict
+from ui.guides.verdict import Verdict
 from ui.wording import title_of
+from ui.wording_studies import nats
 
 HASH_CHARS = 12
 DAY_CHARS = 10
@@ -104,7 +105,7 @@ def advice(version: Version, verdict: Verdict, old: int | None, *, is_active: bo
     told = words.format(name=version.name, old=against)
     if verdict.worse:
         names = ", ".join(title_of(name) for name in verdict.worse)
-        told += " " + wording.WORSE.format(dimensions=names, margin=number(MARGIN_NATS))
+        told += " " + wording.WORSE.format(dimensions=names, margin=nats(verdict.margin))
     return status(told) if verdict.may_publish else message(told)
 
 

@@ -8,12 +8,14 @@ from ui.components.guides_markup import table
 from ui.components.markup import escape, message, note, number, status
 from ui.guides.asking import Ask
 from ui.guides.assess import NEW, OLD
-from ui.guides.runs import RetrainFolder, Stage
+from ui.guides.gate import Gate, Refusal, Said
+from ui.guides.runs import UNDER_WAY, RetrainFolder, Stage
 from ui.guides.usable import Usable
 from ui.wording import title_of
-from ui.wording_studies import duration
+from ui.wording_studies import duration, nats
 
 MAX_ANNOTATORS = 50
+MAX_STUDIES = 5
 
 
 def usable(found: Usable, names: Mapping[str, str]) -> str:
@@ -39,6 +41,37 @@ def usable(found: Usable, names: Mapping[str, str]) -> str:
     parts.append(_left_out(found.left_out))
     parts.append(note(wording.LENGTHS_LATER))
     return "".join(parts) + leave_one(found, names)
+
+
+def gate(found: Gate) -> str:
+    """Whether a training is published by itself, and by what gate."""
+    return status(_gate_words(found))
+
+
+def _gate_words(found: Gate) -> str:
+    if not found.said:
+        return wording.GATE_NOTHING
+    if found.is_asked_for:
+        words = wording.GATE_ONE if len(found.said) == 1 else wording.GATE_ALL
+        return _capital(words.format(names=_studies(found.said), margin=nats(found.margin)))
+    against = [one for one in found.against if one.study_id]
+    if not against:
+        return wording.GATE_OFF_STEER
+    return (wording.GATE_OFF_ONE if len(against) == 1 else wording.GATE_OFF_SOME).format(names=_studies(against))
+
+
+def _studies(said: Sequence[Said]) -> str:
+    return _listed([wording.STUDY_NAME.format(name=one.name) if one.study_id else one.name for one in said])
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MAX_STUDIES])
+    more = len(names) - MAX_STUDIES
+    return wording.NAMES_MORE.format(names=shown, count=more) if more > 0 else shown
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
@@ -82,7 +115,9 @@ def run(folder: RetrainFolder | None, stage: Stage | None, events: Sequence[dict
         counts = {"train": data["n_train"], "held": data["n_held_out"], "prompts": data["n_prompts"]}
         parts.append(note(wording.DATA_LINE.format(**counts)))
     if stage is Stage.DONE:
-        parts.append(_ending(folder, ask))
+        parts.append(_ending(folder))
+    elif stage in UNDER_WAY:
+        parts.append(note(_gate_words(folder.gate)))
     return f'<div class="studies-now">{"".join(parts)}</div>'
 
 
@@ -112,12 +147,24 @@ def _ended(last: Mapping[str, Any]) -> str:
     return f"{last.get('message', '')} {last.get('hint', '')}".strip()
 
 
-def _ending(folder: RetrainFolder, ask: Ask) -> str:
+def _ending(folder: RetrainFolder) -> str:
+    decision = folder.decision
     if folder.failure:
         return message(folder.failure)
-    if ask.publish and folder.published_by_itself is not None:
-        return note(wording.PUBLISHED_ITSELF if folder.published_by_itself else wording.NOT_PUBLISHED_ITSELF)
-    return note(wording.NOT_PUBLISHED)
+    if folder.waits_for_decision:
+        return note(wording.DECIDING)
+    if decision is None:
+        return note(wording.NOT_PUBLISHED)
+    margin = nats(decision.margin)
+    if decision.refusal is None:
+        return note(wording.PUBLISHED_ITSELF.format(margin=margin))
+    names = decision.names
+    if decision.refusal is Refusal.OFF:
+        names = tuple(wording.STUDY_NAME.format(name=name) for name in names)
+    elif decision.refusal is Refusal.WORSE:
+        names = tuple(map(title_of, names))
+    words = wording.NOT_PUBLISHED_ITSELF[decision.refusal].format(names=_listed(names), margin=margin)
+    return note(f"{words} {wording.PICK_IT}")
 
 
 def assessed(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording_guides as wording
 from ui.forms import MAX_WEIGHT
 from ui.guides.asking import Ask
+from ui.guides.gate import Gate
 from ui.guides.retraining import Retrainer
 from ui.guides.runs import RetrainFolder
 from ui.guides.usable import Usable, usable
@@ -73,7 +74,7 @@ class GuidesActions:
         self.settings = settings
         self._versions, self._studies, self._results = versions, studies, results
         self._tokens = SessionTokens(server_secret(settings.home), "guides")
-        self.retrainer = Retrainer(versions, results, settings)
+        self.retrainer = Retrainer(versions, studies, results, settings)
         self.sliders = tuple(guide.dimension for guide in versions.engine.guides)  # those Steer was laid out with
 
     @property
@@ -153,7 +154,7 @@ class GuidesActions:
         """How a version compares with the one it was to replace, and what that says; empty where there is none."""
         for folder in self.retrainer.all():
             if folder.version == version.number and folder.ask.dimension == version.dimension:
-                return folder.assessed, verdict_of(folder.assessed, version.card)
+                return folder.assessed, verdict_of(folder.assessed, version.card, folder.gate.margin)
         return {}, verdict_of({}, version.card)
 
     def questions(self) -> tuple[str, ...]:
@@ -199,6 +200,10 @@ class GuidesActions:
         """
         with tempfile.TemporaryDirectory(prefix="tiller-usable-") as folder:
             return usable(self._results, ask, Path(folder) / "data")
+
+    def gate(self, ask: Ask) -> Gate:
+        """What the studies behind a training say of publishing; see :meth:`ui.guides.retraining.Retrainer.gate`."""
+        return self.retrainer.gate(ask)
 
     def start(self, ask: Ask) -> RetrainFolder:
         """Begin to retrain; see :meth:`ui.guides.retraining.Retrainer.start`."""

@@ -1,7 +1,7 @@
 """What a retraining is asked for: which judgements, which rules against rigged ones, and what is to be made."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from models.training.data import DataSettings
@@ -22,7 +22,6 @@ class Ask:
 
     ``question`` is the dimension that was judged, ``dimension`` the guide's. ``study_id`` is as on the Results page.
     ``without`` are annotators who are left out. ``further``: from the active version on, instead of afresh.
-    ``publish``: when the gate holds, without anybody pressing the button.
 
     Raises:
         InputError: a field is outside what is allowed; the message names it.
@@ -40,7 +39,6 @@ class Ask:
     max_per_prompt: int = 6
     held_out_share: float = 0.2
     further: bool = False
-    publish: bool = False
 
     def __post_init__(self) -> None:
         if not self.question:
@@ -84,8 +82,9 @@ MAX_HELD_OUT_SHARE = 0.5
 
 
 def ask_from(values: Mapping[str, Any]) -> Ask:
-    """The ask that :meth:`Ask.as_json` wrote."""
-    return Ask(**{**values, "without": tuple(values["without"])})
+    """The ask that :meth:`Ask.as_json` wrote; an earlier version's may have more in it."""
+    known = {name: values[name] for name in (field.name for field in fields(Ask)) if name in values}
+    return Ask(**{**known, "without": tuple(values["without"])})
 
 
 def ask_of(values: Mapping[str, Any]) -> Ask:
@@ -108,7 +107,6 @@ def ask_of(values: Mapping[str, Any]) -> Ask:
             max_per_prompt=round(_number(values["prompt_cap"], 10**6)),
             held_out_share=_number(values["held_out"], 100) / 100,
             further=values["further"] is True,
-            publish=values["publish"] is True,
         )
     except (TypeError, KeyError) as error:
         raise InputError(wording.BAD_REQUEST, hint=wording.BAD_REQUEST_HINT) from error

@@ -1,5 +1,7 @@
 """Which event of the Guides page calls which handler; only trying out takes its turn with the runs of the others."""
 
+from typing import Any
+
 import gradio as gr
 
 from ui import wording_guides as wording
@@ -35,7 +37,7 @@ def connect(page: GuidesPage, handlers: GuidesHandlers, blocks: gr.Blocks) -> No
         run.found,
     ]
     offered = [page.token, view.notes, inputs["question"], inputs["study"], inputs["without"]]
-    blocks.load(handlers.guides_opened, None, [*offered, *listed, *drawn, view.told], **AT_ONCE)
+    blocks.load(handlers.guides_opened, None, [*offered, page.gate, *listed, *drawn, view.told], **AT_ONCE)
     run.timer.tick(handlers.tick, run.drawn, [*drawn, *listed], **AT_ONCE)
     told = [view.told, view.found]
     view.version.input(handlers.picked, [page.token, view.version], told, **AT_ONCE)
@@ -44,11 +46,19 @@ def connect(page: GuidesPage, handlers: GuidesHandlers, blocks: gr.Blocks) -> No
     view.look_again.click(handlers.look_again, page.token, [*listed, *told], **AT_ONCE_SHOWN)
     view.compare.click(handlers.compare, [page.token, view.version, view.other], told, **AT_ONCE_SHOWN)
     asked = [page.token, *inputs.values()]
-    page.check.click(handlers.check, asked, page.told, **AT_ONCE_SHOWN)
-    page.start.click(handlers.start, asked, [page.told, *drawn], **AT_ONCE_SHOWN)
+    page.check.click(handlers.check, asked, [page.told, page.gate], **AT_ONCE_SHOWN)
+    page.start.click(handlers.start, asked, [page.told, page.gate, *drawn], **AT_ONCE_SHOWN)
+    gr.on(_sources_changed(page), handlers.sources_changed, asked, [page.told, page.gate], **AT_ONCE)
     run.cancel.click(handlers.cancel, page.token, page.told, **AT_ONCE_SHOWN)
     run.go_on.click(handlers.go_on, page.token, [page.told, *drawn], **AT_ONCE_SHOWN)
     _connect_try(page, handlers)
+
+
+def _sources_changed(page: GuidesPage) -> list[Any]:
+    """The events after which a training may take its judgements from other studies."""
+    inputs: dict[str, Any] = dict(page.form.inputs)
+    picked = [inputs[name].input for name in ("question", "study", "without", "further")]
+    return picked + [inputs[name].blur for name in ("dimension", "since", "until")]
 
 
 def _connect_try(page: GuidesPage, handlers: GuidesHandlers) -> None:

@@ -38,13 +38,14 @@ class GuidesHandlers:
             return self._versions() | self._run("")
         inputs = self.page.form.inputs
         questions, sources = list(self.actions.questions()), self.actions.sources()
-        names = [(name, one) for one, name in self.actions.annotators().items()]
+        names, first = [(name, one) for one, name in self.actions.annotators().items()], next(iter(questions), "")
         return {
             self.page.token: self.actions.session_token(session_id),
             self.page.versions.notes: "".join(map(markup.message, self.actions.notes)),
-            inputs["question"]: gr.update(choices=questions, value=next(iter(questions), None)),
+            inputs["question"]: gr.update(choices=questions, value=first or None),
             inputs["study"]: gr.update(choices=sources, value=sources[0][1]),
             inputs["without"]: gr.update(choices=names, value=[]),
+            self.page.gate: self._gate(lambda: Ask(first, first)),
             **self._versions(),
             **self._run(""),
         }
@@ -118,15 +119,22 @@ class GuidesHandlers:
     def check(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
         """The pairs are to be counted."""
         self._private(request, token)
-        found = self.actions.usable(self._ask(inputs))
-        return {self.page.told: retrain_markup.usable(found, self.actions.annotators())}
+        ask = self._ask(inputs)
+        told = retrain_markup.usable(self.actions.usable(ask), self.actions.annotators())
+        return {self.page.told: told, self.page.gate: retrain_markup.gate(self.actions.gate(ask))}
 
     @told_at("form")
     def start(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
         """A training is to begin."""
         self._private(request, token)
-        self.actions.start(self._ask(inputs))
-        return {self.page.told: markup.status(wording.STARTED), **self._run("")}
+        gate = retrain_markup.gate(self.actions.start(self._ask(inputs)).gate)
+        return {self.page.told: markup.status(wording.STARTED), self.page.gate: gate, **self._run("")}
+
+    @told_at("form")
+    def sources_changed(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
+        """Other judgements were picked: say what their studies say of publishing."""
+        self._private(request, token)
+        return {self.page.gate: self._gate(lambda: self._ask(inputs))}
 
     @told_at("form")
     def cancel(self, request: gr.Request, token: str) -> Updates:
@@ -157,6 +165,14 @@ class GuidesHandlers:
     def _ask(self, inputs: tuple[Any, ...]) -> Ask:
         return ask_of(dict(zip(self.page.form.inputs, inputs, strict=True)))
 
+    def _gate(self, asked: Callable[[], Ask]) -> str:
+        """What is said of publishing; empty while the form asks for what cannot be: its buttons say what is wrong."""
+        try:
+            ask = asked()
+        except InputError:
+            return ""
+        return retrain_markup.gate(self.actions.gate(ask))
+
     def _guide(self, dimension: str) -> GuideView:
         return next(guide for guide in self.actions.guides() if guide.dimension == dimension)
 
@@ -183,7 +199,7 @@ class GuidesHandlers:
             view.state: retrain_markup.run(newest, stage, events),
             view.cancel: gr.update(visible=stage is Stage.TRAINING and self.actions.is_private),
             view.go_on: gr.update(visible=stage in CAN_GO_ON and self.actions.is_private),
-            view.timer: gr.Timer(active=stage in UNDER_WAY),
+            view.timer: gr.Timer(active=stage in UNDER_WAY or (newest is not None and newest.waits_for_decision)),
         }
         if newest is None:
             return updates

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from models.guides import check_hash, read_card
 from models.loading import fetch
@@ -14,11 +14,12 @@ from models.presets import load_preset
 from models.training.run_folder import SETTINGS
 from models.versions.publishing import GuideVersions
 from steering.errors import BusyError, InputError, TillerError
-from storage.study_repository import ResultsRepository
+from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording
 from ui import wording_guides as words
 from ui.guides import processes
 from ui.guides.asking import Ask, pace_of
+from ui.guides.gate import Gate, decide, gate_of, studies_in, studies_meant
 from ui.guides.runs import CAN_GO_ON, UNDER_WAY, RetrainFolder, Stage, folders, make_folder
 from ui.guides.usable import usable
 from ui.guides.verdict import verdict_of
@@ -37,18 +38,21 @@ class Retrainer:
 
     Args:
         versions: the versions of the guides that answer.
+        studies: what says whether a better guide is published by itself.
         results: where the judgements are.
         settings: where the files are, and which base model.
     """
 
-    def __init__(self, versions: GuideVersions, results: ResultsRepository, settings: Settings) -> None:
-        self._versions, self._results, self._settings = versions, results, settings
+    def __init__(
+        self, versions: GuideVersions, studies: StudyRepository, results: ResultsRepository, settings: Settings
+    ) -> None:
+        self._versions, self._studies, self._results, self._settings = versions, studies, results, settings
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._compared: set[str] = set()  # tried here, so that what fails is not tried for ever
         newest = self.newest()
-        if newest is not None and (newest.stage() in UNDER_WAY or _waits_for_publishing(newest)):
+        if newest is not None and (newest.stage() in UNDER_WAY or newest.waits_for_decision):
             self._watch(newest)
 
     def newest(self) -> RetrainFolder | None:
@@ -58,6 +62,16 @@ class Retrainer:
     def all(self) -> list[RetrainFolder]:
         """Every retraining, the newest first."""
         return folders(self._settings.home)
+
+    def gate(self, ask: Ask) -> Gate:
+        """What the studies say of publishing that a training would take judgements from now.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        active = self._versions.active(ask.dimension) if ask.further else None
+        replayed = set() if active is None else self._replayed_studies(ask.dimension, active.number)
+        return gate_of(self._studies, studies_meant(self._results, ask) | replayed)
 
     def start(self, ask: Ask) -> RetrainFolder:
         """Write the data and begin to train.
@@ -77,9 +91,12 @@ class Retrainer:
             folder = make_folder(self._settings.home, ask, None if active is None else active.number)
             try:
                 found = usable(self._results, ask, folder.data)
-                arguments = self._arguments(folder, ask, found.report.n_train)
+                arguments, sources = self._arguments(folder, ask, found.report.n_train), studies_in(folder.data)
                 if parent is not None and active is not None:
-                    arguments += ["--parent", str(parent), *self._replay(ask.dimension, active.number)]
+                    replayed = self._replayed(ask.dimension, active.number)
+                    arguments += ["--parent", str(parent)] + (["--replay", str(replayed)] if replayed else [])
+                    sources |= self._replayed_studies(ask.dimension, active.number)
+                folder.ask_by(gate_of(self._studies, sources))
                 (folder.path / "arguments.txt").write_text("\0".join(arguments), encoding="utf-8")
                 self._processes.append(processes.begin(arguments, folder.record, folder.log))
             except BaseException:
@@ -141,12 +158,16 @@ class Retrainer:
         more = ["--chat-template", str(template)] if preset.chat_template is not None else []
         return ["-m", "models.training.train", *given, *more]
 
-    def _replay(self, dimension: str, version: int) -> Sequence[str]:
+    def _replayed(self, dimension: str, version: int) -> Path | None:
         """The judgements that a version was trained on, where that was done here."""
         for folder in self.all():
             if folder.version == version and folder.ask.dimension == dimension and folder.data.is_dir():
-                return ["--replay", str(folder.data)]
-        return []
+                return folder.data
+        return None
+
+    def _replayed_studies(self, dimension: str, version: int) -> set[str]:
+        replayed = self._replayed(dimension, version)
+        return set() if replayed is None else studies_in(replayed)
 
     def _watch(self, folder: RetrainFolder) -> None:
         self._thread = threading.Thread(target=self._work, args=(folder,), name="retraining", daemon=True)
@@ -156,7 +177,7 @@ class Retrainer:
         try:
             while folder.stage() in UNDER_WAY and self._take_further(folder):
                 time.sleep(POLL_SECONDS)
-            if _waits_for_publishing(folder):
+            if folder.waits_for_decision:
                 self._publish_if_better(folder)
         except TillerError as error:
             logger.warning("the retraining in %s ended: %s", folder.path.name, error)
@@ -195,13 +216,20 @@ class Retrainer:
         return self._versions.add(str(folder.guide), dimension).number
 
     def _publish_if_better(self, folder: RetrainFolder) -> None:
+        """Publish the new version if every study still asks for that and the gate holds; note what was decided."""
         dimension, number = folder.ask.dimension, folder.version
         assert number is not None
         card = self._versions.registry.version(dimension, number).card
-        may = verdict_of(folder.assessed, card).may_publish
-        if may:
+        asked = folder.gate
+        now = gate_of(self._studies, [one.study_id for one in asked.said])
+        verdict = verdict_of(folder.assessed, card, min(asked.margin, now.margin))
+        active = self._versions.active(dimension)
+        answers = None if active is None else active.number
+        # its own number: it was published, and something ended this before that was noted
+        decision = decide(now, verdict, is_superseded=answers not in (folder.old, number))
+        if decision.refusal is None and answers != number:
             self._versions.publish(dimension, number)
-        folder.note(published_by_itself=may)
+        folder.note(decision=decision.as_json())
 
     def _assessing(self, folder: RetrainFolder) -> list[str]:
         settings = self._settings
@@ -215,13 +243,3 @@ class Retrainer:
     def _reap(self) -> None:
         """Let go of processes that have ended; until then they would stay in the system's table."""
         self._processes = [process for process in self._processes if process.poll() is None]
-
-
-def _waits_for_publishing(folder: RetrainFolder) -> bool:
-    """Whether it is to be published by itself where it is better, and that was not looked at yet."""
-    return (
-        folder.stage() is Stage.DONE
-        and folder.published_by_itself is None
-        and folder.ask.publish
-        and not folder.failure
-    )

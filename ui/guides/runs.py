@@ -1,12 +1,12 @@
 """A retraining on disk: what was asked, its data, its training, the version made of it, and how that compares.
 
 <home>/training/<time>-<number>/
-    asked.json        what was asked for, and the version that answered then
+    asked.json        what was asked for, the version that answered then, and what the studies said of publishing
     data/             the judgements it is trained on
     run/              the training's own folder, see docs/training.md
     process.json      the process at work, found again by its id and time of birth
     log.txt           what the processes said
-    version.json      the version that was made of the guide
+    version.json      the version that was made of the guide, and whether it was published by itself
     assessment.json   new against old
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 from models.training.run_folder import GUIDE, read_progress, write_whole
 from ui.guides import processes
 from ui.guides.asking import Ask, ask_from
+from ui.guides.gate import Decision, Gate, decision_from, gate_from
 
 FOLDER = "training"
 _TAIL_BYTES = 20_000
@@ -100,15 +101,30 @@ class RetrainFolder:
         return str(self._json("version.json").get("failure", ""))
 
     @property
-    def published_by_itself(self) -> bool | None:
-        """Whether it was published without anybody's word; None where that was not looked at."""
-        found = self._json("version.json").get("published_by_itself")
-        return None if found is None else bool(found)
+    def gate(self) -> Gate:
+        """What the studies that judgements were taken from said of publishing when it was asked."""
+        return gate_from(self._json("asked.json").get("studies", []))
+
+    @property
+    def decision(self) -> Decision | None:
+        """Whether it was published without anybody's word; None where that was not decided, or not asked for."""
+        found = self._json("version.json").get("decision")
+        return None if found is None else decision_from(found)
+
+    @property
+    def waits_for_decision(self) -> bool:
+        """Whether it is to be published by itself where it is better, and that is still to be looked at."""
+        return self.stage() is Stage.DONE and self.gate.is_asked_for and self.decision is None and not self.failure
 
     @property
     def assessed(self) -> dict[str, Any]:
         """New against old; empty until it is known."""
         return self._json("assessment.json")
+
+    def ask_by(self, gate: Gate) -> None:
+        """Add to what was asked what the studies say of publishing."""
+        asked = {**self._json("asked.json"), "studies": gate.as_json()}
+        write_whole(self.path / "asked.json", json.dumps(asked, indent=1))
 
     def note(self, **facts: Any) -> None:
         """Add to what is known of the version."""

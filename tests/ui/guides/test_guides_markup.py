@@ -11,10 +11,12 @@ from models.presets import GuideSpec, Source
 from models.training.data import DataReport
 from models.training.run_folder import RunFolder
 from models.versions.registry import Version
+from storage.records_publishing import Publishing
 from ui.components import guides_markup, retrain_markup
 from ui.guides.actions import GuideView
 from ui.guides.asking import Ask
 from ui.guides.figures import accuracy_curve, loss_curve
+from ui.guides.gate import Gate, Said
 from ui.guides.runs import Stage, make_folder
 from ui.guides.usable import Usable, WithoutOne
 from ui.guides.verdict import Verdict
@@ -97,6 +99,53 @@ def test_publishing_comes_with_a_caution_unless_the_version_is_better(
     html = guides_markup.advice(a_version(2), verdict, 1, is_active=is_active)
     assert told in html
     assert ('role="alert"' in html) is is_caution
+
+
+def said(name: str, publish: Publishing, study_id: str = "5" * 32) -> Said:
+    return Said(study_id, name, publish)
+
+
+ON, STRICT, OFF = Publishing(enabled=True), Publishing(enabled=True, margin=0.025), Publishing()
+STEER_SAID = said("The Steer page", OFF, "")
+
+
+@pytest.mark.parametrize(
+    ("studies", "told"),
+    [
+        ([said("Tone", STRICT)], "Study “Tone” publishes a better guide by itself: one that is better on held-out "
+         "pairs with 95 % confidence, while no other dimension loses more than 0.025 nats per token."),
+        ([said("Tone", ON), said("Wit", STRICT)], "as all its studies ask for: study “Tone”, study “Wit”. It has to "
+         "be better on held-out pairs with 95 % confidence, while no other dimension loses more than 0.025 nats"),
+        ([said("Tone", OFF)], "Nothing is published by itself: study “Tone” does not ask for it."),
+        ([said("Tone", OFF), said("Wit", ON)], "by itself: study “Tone” does not ask for it."),
+        ([said("Tone", OFF), said("Wit", OFF), STEER_SAID], "by itself: study “Tone”, study “Wit” do not ask for it."),
+        ([said("Tone", ON), STEER_SAID], "judgements of the Steer page are of no study"),
+        ([], "there are no such judgements yet"),
+        ([said(str(number), OFF) for number in range(9)], "study “4” and 4 more do not ask"),
+        ([said(HOSTILE, OFF)], "study “&lt;img src&gt;"),
+    ],
+)  # fmt: skip
+def test_before_a_training_it_is_said_whether_and_by_what_gate_it_is_published(studies: list[Said], told: str) -> None:
+    html = retrain_markup.gate(Gate(tuple(studies)))
+    assert told in html
+    assert "<img" not in html
+    is_asked_for = bool(studies) and all(one.publish.enabled for one in studies)
+    assert ("Nothing is published" in html) is not is_asked_for
+
+
+@pytest.mark.parametrize("stage", [Stage.TRAINING, Stage.COMPARING])
+def test_a_training_under_way_says_whether_it_is_published(tmp_path: Path, stage: Stage) -> None:
+    folder = make_folder(tmp_path, Ask("wit", "wit"), old=None)
+    assert "Nothing is published by itself" in retrain_markup.run(folder, stage, STEPS)
+    folder.ask_by(Gate((said(HOSTILE, STRICT),)))
+    html = retrain_markup.run(folder, stage, STEPS)
+    assert "publishes a better guide by itself" in html
+    assert "<img" not in html
+
+
+def test_the_caution_before_publishing_has_the_margin_it_was_held_against() -> None:
+    verdict = Verdict(is_better=True, worse=("care",), margin=0.025)
+    assert "by more than 0.025 nats" in guides_markup.advice(a_version(2), verdict, 1, is_active=False)
 
 
 def test_the_curves_have_every_step_once_also_after_a_training_that_went_on() -> None:

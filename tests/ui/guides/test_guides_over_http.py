@@ -14,18 +14,20 @@ from models.versions.publishing import GuideVersions
 from models.versions.starting import load_published
 from storage.database import open_database
 from storage.records import new_id
+from storage.records_publishing import Publishing
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.models.tiny import save_lora, save_model
 from tests.ui.guides.test_asking import FORM
 from tests.ui.pages import free_port, made
+from tests.ui.results.simulated import a_judged_study
 from ui.page import Backing, open_page
 from ui.settings import Settings
 
 # in the order in which the page sends them
 FIELDS = ("question", "dimension", "study", "without", "since", "until", "further", "reliability", "agreement",
-          "annotator_cap", "prompt_cap", "held_out", "publish")  # fmt: skip
+          "annotator_cap", "prompt_cap", "held_out")  # fmt: skip
 ASKED = [(FORM | {"question": "wit", "study": "", "without": [], "since": ""})[name] for name in FIELDS]
 NOTHING_PICKED = [None, *ASKED[1:]]
 
@@ -133,6 +135,36 @@ def test_a_retraining_is_refused_without_the_token_and_without_judgements(tmp_pa
         assert "no training that can go on" in visitor.call("go_on", visitor.token)
         assert "not known to the server" in visitor.call("cancel", "0" * 64)
         assert not any((visitor.home / "training").iterdir())
+
+
+def test_the_page_says_whether_a_training_is_published_by_itself_and_says_it_anew_for_other_judgements(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as visitor, open_database(f"sqlite:///{tmp_path}/tiller.db") as database:
+        studies, asked = SqlStudies(database), dict(zip(FIELDS, ASKED, strict=True))
+        study = a_judged_study(SqlRepository(database), studies, 9, publish=Publishing(enabled=True, margin=0.025))
+        name = studies.study(study).name
+
+        def said(**changes: object) -> str:
+            return visitor.call("sources_changed", visitor.token, *(asked | changes).values())
+
+        assert "there are no such judgements yet" in visitor.open()  # nobody was asked about wit
+        assert "not known to the server" in visitor.call("sources_changed", "0" * 64, *ASKED)
+        overall = {"question": "overall", "dimension": "wit"}
+        told = said(**overall)
+        assert name in told
+        assert "publishes a better guide by itself" in told
+        assert "loses more than 0.025 nats" in told
+        assert "publishes a better guide by itself" in said(**overall, study=study)
+        assert "Nothing is published by itself" in said(**overall, until="2001-01-01")
+        assert "no such judgements" in said(**overall, study="steer")
+        assert "publish" not in said(question="overall", dimension="")  # no guide can be called so
+        studies.set_publishing(study, Publishing())
+        assert "does not ask for it" in said(**overall)
+        other = a_judged_study(SqlRepository(database), studies, 9, publish=Publishing(enabled=True))
+        assert "does not ask for it" in said(**overall)
+        visitor.open()  # for the list of studies
+        assert "publishes a better guide by itself" in said(**overall, study=other)
 
 
 def test_a_page_that_anybody_can_open_shows_the_guides_and_changes_nothing(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,12 +17,18 @@ from models.training.run_folder import RunFolder, write_whole
 from models.versions.publishing import GuideVersions
 from models.versions.starting import load_published
 from steering.errors import BusyError, InputError
+from storage.database import open_database
 from storage.records_pairs import JudgedPair
+from storage.records_publishing import Publishing
+from storage.sql_studies import SqlStudies
 from tests.models.tiny import save_lora, save_model
 from tests.storage.judged import a_pair
+from tests.storage.study_examples import some_settings
 from tests.ui.guides.test_usable import Judged
 from tests.ui.pages import wait_until
+from ui.components import retrain_markup
 from ui.guides.asking import Ask
+from ui.guides.gate import Gate, Said, gate_of
 from ui.guides.retraining import Retrainer
 from ui.guides.runs import RetrainFolder, Stage, make_folder
 from ui.guides.usable import write_data
@@ -36,18 +41,28 @@ pytestmark = pytest.mark.timeout(600)  # three programs that each import everyth
 
 @dataclass(frozen=True)
 class Place:
-    """A home with a tiny base and a guide for wit, and what a server makes of it."""
+    """A home with a tiny base, a guide for wit and a study of it, and what a server makes of it."""
 
     settings: Settings
     versions: GuideVersions
+    studies: SqlStudies
+    study_id: str
     results: Judged
 
     def retrainer(self) -> Retrainer:
-        return Retrainer(self.versions, self.results, self.settings)  # type: ignore[arg-type]
+        return Retrainer(self.versions, self.studies, self.results, self.settings)  # type: ignore[arg-type]
+
+    def publishes(self, *, enabled: bool = True, margin: float = 0.1) -> None:
+        """The study says so from now on."""
+        self.studies.set_publishing(self.study_id, Publishing(enabled, margin))
+
+    def active(self) -> int | None:
+        version = self.versions.active("wit")
+        return None if version is None else version.number
 
 
-def judged(n_pairs: int) -> list[JudgedPair]:
-    return [a_pair(number, dimension="wit") for number in range(n_pairs)]
+def judged(n_pairs: int, study_id: str = "5" * 32) -> list[JudgedPair]:
+    return [a_pair(number, dimension="wit", study_id=study_id) for number in range(n_pairs)]
 
 
 @contextmanager
@@ -63,7 +78,10 @@ def a_place(root: Path) -> Iterator[Place]:
     settings = Settings(home=root / "home", config=config)
     options = EngineOptions(in_background=False, memory_fraction=0.05)
     versions = load_published(load_preset(None, config), settings.home, device="cpu", dtype="float32", options=options)
-    yield Place(settings, versions, Judged(judged(30)))
+    with open_database(settings.database_url) as database:
+        studies = SqlStudies(database)
+        study_id = studies.create_study("Wits", some_settings()).id
+        yield Place(settings, versions, studies, study_id, Judged(judged(30, study_id)))
     versions.engine.close()
 
 
@@ -81,9 +99,10 @@ def events(folder: RetrainFolder) -> list[str]:
     return [event["event"] for event in folder.progress()]
 
 
-def finished(place: Place, **changes: Any) -> RetrainFolder:
+def finished(place: Place) -> RetrainFolder:
     """A training that ended when no server was there: its guide is the preset's own with other weights."""
-    folder = make_folder(place.settings.home, Ask("wit", "wit", held_out_share=0.3, **changes), old=0)
+    folder = make_folder(place.settings.home, ASK, old=0)
+    folder.ask_by(gate_of(place.studies, [place.study_id]))
     write_data(place.results, folder.ask, folder.data)  # type: ignore[arg-type]
     run = RunFolder(folder.run)
     run.begin({}, resume=False)
@@ -107,6 +126,7 @@ def test_a_training_that_is_killed_goes_on_and_becomes_a_version_that_nobody_pub
     wait_until(lambda: "data" in events(folder), PATIENCE_SECONDS)
     os.kill(pid_of(folder), signal.SIGKILL)
     wait_until(lambda: folder.stage() is Stage.KILLED)
+    assert folder.gate == Gate((Said(place.study_id, "Wits", Publishing()),))
     again = place.retrainer()  # another server finds it
     assert again.go_on() == folder
     wait_until(lambda: folder.stage() is Stage.DONE, PATIENCE_SECONDS)
@@ -134,34 +154,100 @@ def test_what_ended_while_no_server_was_there_is_taken_up_by_the_next(place: Pla
     assert found["prompts"]["new"]["kl_per_token"] > 0
 
 
-def test_a_version_that_is_not_better_is_not_published_by_itself(place: Place) -> None:
-    folder = finished(place, publish=True)
-    assessed = {"old": 0, "pairs": {"n_pairs": 6, "n_only_old": 0, "n_only_new": 1, "p_value": 1.0}}
-    rewards = {"rewards": {"old": -1.0, "new": -1.0}}
-    write_whole(folder.assessment, json.dumps(assessed | {"prompts": {"old": rewards, "new": rewards}}))
+def compared(place: Place, *, p_value: float = 1e-5, care: float = -2.0) -> RetrainFolder:
+    """A training whose version was compared when no server was there: ``care`` is that guide's reward, −2 before."""
+    folder = finished(place)
+    pairs = {"n_pairs": 60, "n_only_old": 1, "n_only_new": 20, "p_value": p_value}
+    sides = {"old": -2.0, "new": care}
+    prompts = {side: {"rewards": {"care": reward, "old": -1.0, "new": -1.0}} for side, reward in sides.items()}
+    write_whole(folder.assessment, json.dumps({"old": 0, "pairs": pairs, "prompts": prompts}))
     folder.note(version=place.versions.add(str(folder.guide), "wit").number)
+    return folder
+
+
+def decided(place: Place, folder: RetrainFolder) -> str:
+    """What the page says once a server has looked at it."""
+    assert "is being decided" in retrain_markup.run(folder, Stage.DONE, folder.progress())
     place.retrainer()
-    wait_until(lambda: folder.published_by_itself is not None)
-    assert folder.published_by_itself is False
-    active = place.versions.active("wit")
-    assert active is not None
-    assert active.is_built_in
+    wait_until(lambda: not folder.waits_for_decision)
+    return retrain_markup.run(folder, Stage.DONE, folder.progress())
 
 
-@pytest.mark.parametrize("publish", [False, True])
-def test_a_version_that_is_better_is_published_by_itself_only_where_that_was_asked_for(
-    place: Place, publish: bool
+def test_a_version_that_holds_the_gate_is_published_by_itself_where_its_study_asks_for_it(place: Place) -> None:
+    place.publishes(margin=0.5)
+    told = decided(place, compared(place, care=-2.4))
+    assert "It was published by itself" in told
+    assert "more than 0.50 nats" in told
+    assert [made.version for made in place.versions.history("wit")] == [1]
+    assert place.versions.answering("wit") == 1
+    place.retrainer()  # a server that comes later leaves it at that
+    assert len(place.versions.history("wit")) == 1
+
+
+def test_a_version_that_holds_the_gate_is_not_published_by_itself_where_its_study_did_not_ask_at_the_start(
+    place: Place,
 ) -> None:
-    folder = finished(place, publish=publish)
-    assessed = {"old": 0, "pairs": {"n_pairs": 60, "n_only_old": 1, "n_only_new": 20, "p_value": 1e-5}}
-    rewards = {"rewards": {"old": -1.0, "new": -1.0}}
-    write_whole(folder.assessment, json.dumps(assessed | {"prompts": {"old": rewards, "new": rewards}}))
-    folder.note(version=place.versions.add(str(folder.guide), "wit").number)
+    folder = compared(place)
+    place.publishes()  # too late for this training
+    assert not folder.waits_for_decision
     place.retrainer()
-    wait_until(lambda: not publish or folder.published_by_itself is not None)
-    assert folder.published_by_itself is (True if publish else None)
-    assert [made.version for made in place.versions.history("wit")] == ([1] if publish else [])
-    assert place.versions.answering("wit") == (1 if publish else None)
+    assert (folder.decision, place.active()) == (None, 0)
+    assert "It is not published." in retrain_markup.run(folder, Stage.DONE, folder.progress())
+
+
+def test_a_version_is_not_published_by_itself_where_the_study_was_turned_off_meanwhile(place: Place) -> None:
+    place.publishes()
+    folder = compared(place)
+    place.publishes(enabled=False)
+    assert "turned off meanwhile for study “Wits”" in decided(place, folder)
+    assert place.active() == 0
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [(0.025, 0.025), (0.025, 9.0), (9.0, 0.025)])
+def test_a_version_that_lowers_another_dimension_by_more_than_the_margin_is_not_published_by_itself(
+    place: Place, before: float, meanwhile: float
+) -> None:
+    place.publishes(margin=before)
+    folder = compared(place, care=-2.05)
+    place.publishes(margin=meanwhile)
+    assert "by more than 0.025 nats per token it lowers the reward of Care" in decided(place, folder)
+    assert place.active() == 0
+
+
+def test_a_version_that_is_not_better_is_not_published_by_itself(place: Place) -> None:
+    place.publishes()
+    assert "it is not shown to be better" in decided(place, compared(place, p_value=0.06))
+    assert place.active() == 0
+
+
+def test_a_version_that_was_compared_with_another_than_answers_now_is_not_published_by_itself(place: Place) -> None:
+    place.publishes()
+    folder = compared(place)
+    other = place.versions.add(str(folder.guide), "wit").number
+    place.versions.publish("wit", other)
+    assert "another version than the one it was compared with" in decided(place, folder)
+    assert place.active() == other
+
+
+def test_a_server_that_was_killed_after_publishing_finds_it_published_once(place: Place) -> None:
+    place.publishes()
+    folder = compared(place)
+    place.versions.publish("wit", 1)  # and the note of it was never written
+    assert "It was published by itself" in decided(place, folder)
+    assert len(place.versions.history("wit")) == 1
+
+
+def test_training_further_asks_the_studies_of_the_judgements_that_are_mixed_in_too(place: Place) -> None:
+    place.publishes()
+    before = compared(place)
+    place.versions.publish("wit", 1)
+    asked = Ask("wit", "wit", study_id=place.study_id, further=True)
+    assert place.retrainer().gate(asked).is_asked_for
+    row = json.loads((before.data / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    with (before.data / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row | {"study_id": None}) + "\n")
+    assert [one.name for one in place.retrainer().gate(asked).against] == ["The Steer page"]
+    assert place.retrainer().gate(replace(asked, further=False)).is_asked_for
 
 
 def test_nothing_to_train_on_leaves_no_folder_behind(place: Place) -> None:

@@ -1,5 +1,6 @@
 """When a new version counts as better, and when it may be published without anybody's word."""
 
+import math
 from typing import Any
 
 import pytest
@@ -34,6 +35,26 @@ def test_a_verdict_needs_confidence_and_looks_at_the_other_dimensions(found: dic
     verdict = verdict_of(found, GuideCard())
     assert verdict == expected
     assert verdict.may_publish is (expected.is_known and expected.is_better and not expected.worse)
+
+
+@pytest.mark.parametrize(
+    ("margin", "new", "worse"),
+    [
+        (0.0, -2.0, ()),
+        (0.0, -2.01, ("care",)),
+        (0.025, -2.02, ()),
+        (0.025, -2.03, ("care",)),
+        (5.0, -6.9, ()),
+        (5.0, math.nan, ("care",)),
+        (5.0, None, ("care",)),
+    ],
+)
+def test_another_dimension_may_lose_as_much_as_the_study_says_and_a_reward_that_is_no_number_is_a_loss(
+    margin: float, new: float | None, worse: tuple[str, ...]
+) -> None:
+    found = assessed(2, 15, 0.002, (-2.0, new))  # type: ignore[arg-type]
+    verdict = verdict_of(found, GuideCard(), margin)
+    assert (verdict.worse, verdict.margin, verdict.may_publish) == (worse, margin, not worse)
 
 
 @pytest.mark.parametrize(("low", "is_better"), [(0.58, True), (0.47, False)])
