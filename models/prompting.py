@@ -10,10 +10,26 @@ from tokenizers.models import Model
 from transformers import PreTrainedTokenizerBase
 
 from steering.errors import PromptError
-from steering.types import Message
+from steering.types import Message, Role
 
 # What a template, which is a small program, can raise besides Jinja's own errors.
 _TEMPLATE_TROUBLE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+# How many letters before a response are looked at: more than any token joins.
+_N_LETTERS_BEFORE = 64
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a response stands behind.
+
+    ``text`` is the end of the prompt behind its last control token, at most 64 letters; ``behind_control`` is whether
+    there is such a token. ``gap`` is the white space that the template itself puts between prompt and
+    response, which a model has learned to write (Llama 2's is a space).
+    """
+
+    text: str
+    behind_control: bool
+    gap: str
 
 
 def prompt_token_ids(
@@ -33,13 +49,10 @@ def prompt_token_ids(
     Raises:
         PromptError: there is no template, it refuses these messages, or they hold half a surrogate pair.
     """
-    if any("\ud800" <= letter <= "\udfff" for message in messages for letter in message.content):
-        raise PromptError("The prompt has half of a surrogate pair, which is no text.", hint="Remove it and run again.")
-    rendered = _render(tokenizer, messages, chat_template)
-    unused = _unused_characters({*rendered, *chain.from_iterable(message.content for message in messages)})
+    rendered, unused = _rendered(tokenizer, messages, chat_template)
     # the template sees a mark in place of what was typed, so nothing typed can change its control tokens
     marks = [next(unused) for _ in messages]
-    skeleton = _render(tokenizer, [_marked(*pair) for pair in zip(messages, marks, strict=True)], chat_template)
+    skeleton = _render(tokenizer, _marked(messages, marks), chat_template)
     control = _control_tokens(tokenizer)
 
     def control_ids(text: str) -> list[int]:
@@ -51,12 +64,35 @@ def prompt_token_ids(
         if [token for token in ids if token in control] == control_ids(skeleton):
             return ids
     text, stand_ins = _with_stand_ins(tokenizer, skeleton, control, unused)
-    text = text.translate({ord(mark): m.content.strip() for mark, m in zip(marks, messages, strict=True)})
+    text = _unmarked(text, messages, marks)
     return _plain_ids(_plain_tokenizer(tokenizer, stand_ins, control, next(unused)), text, control)
 
 
-def response_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the ids of a response that somebody wrote, none of which is a control token; what ends it is not added.
+def prompt_ending(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None = None
+) -> Ending:
+    """Return what a response to a chat stands behind; the arguments are those of :func:`prompt_token_ids`.
+
+    Raises:
+        PromptError: there is no template, it refuses these messages, or they hold half a surrogate pair.
+    """
+    _, unused = _rendered(tokenizer, messages, chat_template)
+    marks = [next(unused) for _ in messages]
+    marked = _marked(messages, marks)
+    skeleton = _render(tokenizer, marked, chat_template)
+    text, stand_ins = _with_stand_ins(tokenizer, skeleton, _control_tokens(tokenizer), unused)
+    start = max((text.rfind(letter) for letter in stand_ins), default=-1) + 1
+    behind = _unmarked(text[start:], messages, marks)
+    gap = _gap(tokenizer, marked, skeleton, next(unused), chat_template)
+    return Ending(behind[-_N_LETTERS_BEFORE:], start > 0, gap)
+
+
+def response_token_ids(tokenizer: PreTrainedTokenizerBase, ending: Ending, text: str) -> list[int]:
+    """Return the ids of a response that somebody wrote, as decoding would write them behind the prompt.
+
+    They are those the text has as a part of the whole. Where a token of the whole would reach over from the prompt,
+    whose ids are fixed, they are those it has behind a letter that nothing joins. None of them is a control token, and
+    what ends the response is not added.
 
     Raises:
         PromptError: it holds half a surrogate pair.
@@ -64,16 +100,33 @@ def response_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[in
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise PromptError("The response has half of a surrogate pair, which is no text.", hint="Remove it.")
     control = _control_tokens(tokenizer)
-    ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
-    if not any(token in control for token in ids):
-        return ids
-    return _plain_ids(_plain_tokenizer(tokenizer, {}, control, next(_unused_characters({*text}))), text, control)
+    unused = _unused_characters({*ending.text, *text})
+    mark, letter = next(unused), next(unused)
+    plain = _plain_tokenizer(tokenizer, {mark: 0}, control, next(unused))  # nobody sees the mark's id
+    if text and not text.startswith(ending.gap):
+        text = ending.gap + text
+    for before in (mark * ending.behind_control + ending.text, letter):
+        start = _plain_ids(plain, before, control)
+        ids = _plain_ids(plain, before + text, control)
+        if ids[: len(start)] == start:
+            return ids[len(start) :]
+    return _plain_ids(plain, mark + text, control)[1:]  # nothing reaches over a control token
 
 
 def answer_end(eos_token_ids: Collection[int], tokenizer: PreTrainedTokenizerBase) -> int:
     """Return which of the tokens that end an answer a written one ends with: the tokenizer's own if it is there."""
     own = tokenizer.eos_token_id
     return int(own) if own in eos_token_ids else min(eos_token_ids)
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None
+) -> tuple[str, Iterator[str]]:
+    """Return the prompt as text, and characters that are neither in it nor were typed."""
+    if any("\ud800" <= letter <= "\udfff" for message in messages for letter in message.content):
+        raise PromptError("The prompt has half of a surrogate pair, which is no text.", hint="Remove it and run again.")
+    rendered = _render(tokenizer, messages, chat_template)
+    return rendered, _unused_characters({*rendered, *chain.from_iterable(message.content for message in messages)})
 
 
 def _unused_characters(used: set[str]) -> Iterator[str]:
@@ -86,13 +139,38 @@ def _unused_characters(used: set[str]) -> Iterator[str]:
     raise PromptError("The prompt uses every private-use character there is.", hint="Remove some of them.")
 
 
-def _marked(message: Message, mark: str) -> Message:
-    """Put ``mark`` in place of what was typed, but leave white space at its ends, which templates trim."""
-    inner = message.content.strip()
-    return Message(message.role, message.content.replace(inner, mark, 1) if inner else message.content)
+def _marked(messages: Sequence[Message], marks: Sequence[str]) -> list[Message]:
+    """Put marks in place of what was typed, but leave white space at its ends, which templates trim."""
+    marked = []
+    for message, mark in zip(messages, marks, strict=True):
+        inner = message.content.strip()
+        content = message.content.replace(inner, mark, 1) if inner else message.content
+        marked.append(Message(message.role, content))
+    return marked
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None) -> str:
+def _unmarked(text: str, messages: Sequence[Message], marks: Sequence[str]) -> str:
+    """Put what was typed in place of the marks again."""
+    return text.translate({ord(mark): each.content.strip() for mark, each in zip(marks, messages, strict=True)})
+
+
+def _gap(
+    tokenizer: PreTrainedTokenizerBase, marked: list[Message], skeleton: str, mark: str, chat_template: str | None
+) -> str:
+    """Return the white space between the prompt ``skeleton`` and ``mark`` as the answer to it."""
+    try:
+        whole = _render(tokenizer, [*marked, Message(Role.ASSISTANT, mark)], chat_template, asks=False)
+    except PromptError:  # it has no place for an answer
+        return ""
+    before, found, _ = whole.partition(mark)
+    between = before.removeprefix(skeleton)
+    return between if found and before.startswith(skeleton) and between.isspace() else ""
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None, *, asks: bool = True
+) -> str:
+    """Return what the template makes of a chat; ``asks`` for an answer to it."""
     if not (chat_template or tokenizer.chat_template):
         raise PromptError(
             "The model's tokenizer has no chat template, so a chat cannot be turned into a prompt.",
@@ -101,7 +179,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], cha
     chat = [{"role": message.role.value, "content": message.content} for message in messages]
     try:
         text = tokenizer.apply_chat_template(
-            chat, chat_template=chat_template, tokenize=False, add_generation_prompt=True
+            chat, chat_template=chat_template, tokenize=False, add_generation_prompt=asks
         )
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from models.prompting import prompt_token_ids, response_token_ids
+from models.prompting import Ending, prompt_ending, prompt_token_ids, response_token_ids
 from models.training.batches import Example
 from models.training.data import DataSettings
 from models.training.rows import Preference
@@ -36,23 +36,25 @@ class Encoder:
     ) -> None:
         self._context_length, self._settings = context_length, settings
 
-        def read_prompt(messages: tuple[Message, ...]) -> tuple[int, ...]:
-            return tuple(prompt_token_ids(tokenizer, messages, chat_template))
+        def read_prompt(messages: tuple[Message, ...]) -> tuple[tuple[int, ...], Ending]:
+            ids = prompt_token_ids(tokenizer, messages, chat_template)
+            return tuple(ids), prompt_ending(tokenizer, messages, chat_template)
 
-        def read_response(text: str) -> tuple[int, ...]:
-            return (*response_token_ids(tokenizer, text), eos_token_id)
+        def read_response(ending: Ending, text: str) -> tuple[int, ...]:
+            return (*response_token_ids(tokenizer, ending, text), eos_token_id)
 
         # lengths are asked for first, and the examples are made of the same ids afterwards
-        self._read_prompt: Callable[[tuple[Message, ...]], tuple[int, ...]] = lru_cache(_REMEMBERED)(read_prompt)
-        self._read_response: Callable[[str], tuple[int, ...]] = lru_cache(_REMEMBERED)(read_response)
+        self._read_prompt: Callable[[tuple[Message, ...]], tuple[tuple[int, ...], Ending]]
+        self._read_prompt = lru_cache(_REMEMBERED)(read_prompt)
+        self._read_response: Callable[[Ending, str], tuple[int, ...]] = lru_cache(_REMEMBERED)(read_response)
 
     def why_not(self, preference: Preference) -> str:
         """Say why a preference cannot be used, by its length or its text; empty where it can."""
         try:
-            n_prompt = len(self._read_prompt(preference.messages))
-            n_responses = [len(self._read_response(text)) for text in _responses(preference)]
+            prompt, responses = self._read(preference)
         except PromptError:
             return "no_text"
+        n_prompt, n_responses = len(prompt), [len(response) for response in responses]
         if n_prompt > self._settings.max_prompt_tokens:
             return "long_prompt"
         if max(n_responses) > self._settings.max_response_tokens:
@@ -65,15 +67,18 @@ class Encoder:
         return [
             Example(
                 id=each.id,
-                prompt=self._read_prompt(each.messages),
-                responses=tuple(self._read_response(text) for text in _responses(each)),
+                prompt=prompt,
+                responses=responses,
                 signs=(1,) * (each.chosen is not None) + (-1,) * (each.rejected is not None),
                 weight=each.weight / mean if mean else 0.0,
                 source=each.source,
             )
             for each in preferences
+            for prompt, responses in [self._read(each)]
         ]
 
-
-def _responses(preference: Preference) -> list[str]:
-    return [text for text in (preference.chosen, preference.rejected) if text is not None]
+    def _read(self, preference: Preference) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        """The ids of the prompt and of each response."""
+        prompt, ending = self._read_prompt(preference.messages)
+        texts = [text for text in (preference.chosen, preference.rejected) if text is not None]
+        return prompt, tuple(self._read_response(ending, text) for text in texts)

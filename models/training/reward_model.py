@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import Placement, choose_placement, load_tokenizer, told_as_load_error
-from models.prompting import prompt_token_ids, response_token_ids
+from models.prompting import prompt_ending, prompt_token_ids, response_token_ids
 from steering.errors import LoadError
 from steering.types import Message
 
@@ -40,7 +40,8 @@ class RewardModel:
         rows = []
         for messages, text in judged:
             prompt = prompt_token_ids(self.tokenizer, messages, self.chat_template)
-            rows.append((*prompt, *response_token_ids(self.tokenizer, text), self.eos_token_id))
+            ending = prompt_ending(self.tokenizer, messages, self.chat_template)
+            rows.append((*prompt, *response_token_ids(self.tokenizer, ending, text), self.eos_token_id))
         return self.score_rows(rows)
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from models.assembly import put_together
 from models.lineup import Loaded
 from models.parts import GuideParts, Parts
-from models.prompting import answer_end, prompt_token_ids, response_token_ids
+from models.prompting import answer_end, prompt_ending, prompt_token_ids, response_token_ids
 from models.versions.checking import ALONE
 from steering.errors import InputError
 from steering.types import Message
@@ -73,5 +73,7 @@ def _rewards(loaded: Loaded, messages: Sequence[Message], response: str) -> torc
     with torch.inference_mode():
         while reading.n_left:
             reading.advance(loaded.limits.chunk_tokens)
-        ids = [*response_token_ids(tokenizer, response), answer_end(loaded.ensemble.eos_token_ids, tokenizer)]
+        ending = prompt_ending(tokenizer, messages, loaded.chat_templates[0])  # the base's, as it writes the answers
+        end = answer_end(loaded.ensemble.eos_token_ids, tokenizer)
+        ids = [*response_token_ids(tokenizer, ending, response), end]
         return torch.stack([piece.sum(dim=-1) for piece in reading.score(ids)]).sum(dim=0)

@@ -4,7 +4,7 @@ import json
 
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE, Unigram
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from tests.models.tiny import TEMPLATE, make_tokenizer
 
@@ -33,6 +33,14 @@ def metaspace(*, legacy: bool = False) -> PreTrainedTokenizerFast:
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     backend.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if legacy else steps)
     return _fast(backend, LLAMA_TEMPLATE)
+
+
+def llama(*, legacy: bool) -> PreTrainedTokenizerFast:
+    """Llama 2's as transformers makes it of the same words: a legacy one puts a space before every text."""
+    model = json.loads(metaspace().backend_tokenizer.to_str())["model"]
+    tokenizer = LlamaTokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]], legacy=legacy)
+    tokenizer.chat_template = LLAMA_TEMPLATE
+    return tokenizer
 
 
 def unigram() -> PreTrainedTokenizerFast:

@@ -1,12 +1,20 @@
 """Two versions read the same pairs."""
 
-import pytest
+from collections.abc import Callable
+from pathlib import Path
 
-from models.loading import choose_placement
+import pytest
+import torch
+
+from models.loading import choose_placement, load_tokenizer
 from models.parts import load_base, load_guide
+from models.presets import GuideSpec, Preset, Source, load_preset
 from models.versions.comparing import Pair, PairTest, compare_on_pairs
 from steering.errors import InputError
 from steering.types import Message, Role
+from tests.models.odd_tokenizers import metaspace
+from tests.models.oracle import Oracle
+from tests.models.tiny import save_lora, save_model
 from tests.models.versions.conftest import World
 
 
@@ -43,6 +51,43 @@ def test_responses_end_in_a_comparison_as_they_do_in_training_where_the_model_kn
     own = found(4)  # which is the tokenizer's
     assert found(2) != own, "the pairs cannot tell what they end with"
     assert found([2, 4]) == own
+
+
+def test_responses_are_read_behind_their_prompt_by_a_tokenizer_that_puts_a_space_before_a_text(tmp_path: Path) -> None:
+    """The oracle reads the whole as the tokenizer makes it of the whole, with other code."""
+    folder = save_model(tmp_path / "base", "llama", seed=1, tokenizer=metaspace(legacy=True))
+    guides = [save_lora(tmp_path / name, folder, seed=seed) for seed, name in enumerate("ab", start=2)]
+    template = load_preset("tulu2-7b").chat_template
+    preset = Preset(
+        "tiny",
+        Source(str(folder)),
+        tuple(GuideSpec(Source(str(guide)), dimension=guide.name) for guide in guides),
+        chat_template=template,
+    )
+    words = ["cat", "dog ran", "on the mat", "mat mat", "a door", "and the dog", "the", "to", "ran on", "the cat"]
+    prompt = (Message(Role.USER, "a"),)
+    pairs = [Pair(prompt, one, other) for one in words for other in words if one < other]
+    placement = choose_placement("cpu", "float32")
+    found = compare_on_pairs(
+        load_base(preset, placement), *(load_guide(each, placement) for each in preset.guides), pairs
+    )
+    oracle, tokenizer = Oracle(folder, guides), load_tokenizer(folder)
+    text_before = "<s><|user|>\na\n<|assistant|>\n"
+    before = tokenizer.encode(text_before, add_special_tokens=False)
+
+    def accuracy(read: Callable[[str], list[int]]) -> list[float]:
+        rewards = {}
+        for text in words:
+            response = [*read(text), 4]  # which ends an answer of the tiny models
+            members = oracle.members([before] * 3, response, len(tokenizer))[1:]
+            rewards[text] = members[:, range(len(response)), response].sum(-1)
+        right = torch.stack([rewards[pair.chosen] > rewards[pair.rejected] for pair in pairs])
+        return right.double().mean(0).tolist()
+
+    whole = accuracy(lambda text: tokenizer.encode(text_before + text, add_special_tokens=False)[len(before) :])
+    alone = accuracy(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    assert whole != alone, "the pairs cannot tell how they are read"
+    assert [found.accuracy_a, found.accuracy_b] == pytest.approx(whole)
 
 
 @pytest.mark.parametrize(
