@@ -19,11 +19,13 @@ from models.training.batches import Example, Layout, choose_layout
 from models.training.data import DataSettings
 from models.training.encoding import Encoder
 from models.training.loss import LossSettings
+from models.training.order import training_order
+from models.training.processes import StopFlag
 from models.training.rows import Preference, read_rows
 from models.training.run_folder import RunFolder
 from models.training.settings import AdapterSettings, OptimiserSettings
 from models.training.trainee import Trainee, load_trainee
-from models.training.trainer import Lesson, StopFlag, make_trainer, training_order
+from models.training.trainer import Lesson, make_trainer
 
 _WARM_UPS = 2
 _DATA = DataSettings(max_prompt_tokens=256, max_response_tokens=256)

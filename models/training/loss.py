@@ -4,6 +4,7 @@ All take fp32 log-probs summed over the tokens of a response, the one that ends 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -119,11 +120,18 @@ class RewardShift:
         self.means = means
         self._decay = decay
 
-    def update(self, rewards: Tensor, signs: Tensor) -> Tensor:
-        """Take in the rewards (N,) of a batch with signs (N,); returns δ, a scalar on their device."""
+    def update(
+        self, rewards: Tensor, signs: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda sums: sums
+    ) -> Tensor:
+        """Take in the rewards (N,) of a batch with signs (N,); returns δ, a scalar on their device.
+
+        ``everywhere`` adds sums up over all processes that have a part of the batch; it may change its argument.
+        """
         rewards = rewards.detach()
-        seen = [rewards[signs > 0], rewards[signs < 0]]
-        self.means = (self._follow(self.means[0], seen[0]), self._follow(self.means[1], seen[1]))
+        kinds = (signs > 0, signs < 0)
+        sums = everywhere(torch.stack([part for kind in kinds for part in (rewards[kind].sum(), kind.sum())]))
+        good, n_good, bad, n_bad = sums.tolist()
+        self.means = (self._follow(self.means[0], good, n_good), self._follow(self.means[1], bad, n_bad))
         return rewards.new_tensor(self.value)
 
     @property
@@ -132,10 +140,10 @@ class RewardShift:
         known = [mean for mean in self.means if mean is not None]
         return sum(known) / len(known) if known else 0.0
 
-    def _follow(self, mean: float | None, rewards: Tensor) -> float | None:
-        if not rewards.numel():
+    def _follow(self, mean: float | None, total: float, n: float) -> float | None:
+        if not n:
             return mean
-        new = float(rewards.mean())
+        new = total / n
         return new if mean is None else self._decay * mean + (1 - self._decay) * new
 
 

@@ -25,9 +25,9 @@ from models.training.batches import Example, Layout
 from models.training.data import DataSettings, Split, choose
 from models.training.encoding import Encoder
 from models.training.evaluate import Scored, accuracy
+from models.training.order import training_order
 from models.training.reward_model import CARD_NAME, RewardModel, load_classifier
 from models.training.rows import RowsRead, read_rows
-from models.training.trainer import training_order
 from steering.errors import InputError, SettingsError, TillerError
 
 logger = logging.getLogger("models.training.reward")

@@ -4,7 +4,6 @@ import gc
 import hashlib
 import json
 import logging
-import os
 import platform
 import shutil
 import time
@@ -14,6 +13,8 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from models.assembly import load_engine
 from models.guides import CARD_NAME, GuideCard, hash_files, read_card
@@ -26,11 +27,13 @@ from models.training.data import Split, choose
 from models.training.encoding import Encoder
 from models.training.evaluate import accuracy, metrics
 from models.training.loss import LossKind
+from models.training.order import training_order
+from models.training.processes import StopFlag, is_first, own_place
 from models.training.rows import Preference, read_rows
 from models.training.run_folder import RunFolder, read_progress, write_whole
 from models.training.settings import TrainSettings
 from models.training.trainee import Trainee, load_trainee
-from models.training.trainer import GuideTrainer, Lesson, StopFlag, make_trainer, training_order
+from models.training.trainer import GuideTrainer, Lesson, make_trainer
 from steering.errors import SettingsError
 from steering.types import Message
 
@@ -66,21 +69,20 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
         LoadError: a model cannot be loaded.
     """
     stop = stop or StopFlag()
-    folder = RunFolder(settings.out, writes=os.environ.get("RANK", "0") == "0")
+    folder = RunFolder(settings.out, writes=is_first())
     folder.begin(
         {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}, resume=resume
     )
     folder.say("resumed" if resume else "started", command=command)
     began = time.monotonic()
     base = _base(settings)
-    placement = choose_placement("auto", settings.optimiser.dtype)
+    placement = own_place(choose_placement("auto", settings.optimiser.dtype))
     trainee = load_trainee(base.folder, placement, settings.adapter, settings.parent, settings.optimiser.seed)
     split, lesson = _lesson(settings, base, trainee)
     folder.say("data", **split.report.as_json(), layout=lesson.layout.value)
     stop.check()
     trainer = make_trainer(trainee, lesson, settings.optimiser, folder, stop)
-    before = _before(trainer, folder)
-    _run(trainer, folder)
+    before = _run(trainer, folder)
     folder.say("stage", stage="evaluating")
     found = {
         **metrics(trainer.score(lesson.held_out), settings.loss.beta),
@@ -93,7 +95,7 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
         "data": split.report.as_json(),
         "layout": lesson.layout.value,
     }
-    stop.check()
+    stop.check(trainer.args.device)
     aside = folder.path / "guide.new"
     # where the model is sharded every process has to help to put it together
     state = trainer.accelerator.get_state_dict(trainer.model)
@@ -162,23 +164,37 @@ def _note(settings: TrainSettings, lesson: Lesson) -> dict[str, str]:
     return {"note": _NOT_CHOSEN}
 
 
-def _before(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
-    """What base or parent say of the held-out pairs, as measured when the run began."""
-    for event in read_progress(folder.path):
-        if event["event"] == "before":
-            return {name: event[name] for name in ("accuracy", "low", "high", "n_pairs")}
-    found = accuracy(trainer.score(trainer.lesson.held_out))
-    folder.say("before", **found)
-    logger.info("Held-out accuracy before: %.3f.", found["accuracy"])
-    return found
+class _Before(TrainerCallback):
+    """Measures what base or parent say of the held-out pairs before the first step, when a sharded model is sharded."""
+
+    def __init__(self, trainer: GuideTrainer, folder: RunFolder) -> None:
+        self._trainer, self._folder = trainer, folder
+        told = (event for event in read_progress(folder.path) if event["event"] == "before")
+        self.found: dict[str, Any] = {
+            name: event[name] for event in told for name in ("accuracy", "low", "high", "n_pairs")
+        }
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The model is ready, and its weights are the first or those of a checkpoint."""
+        if state.global_step:
+            return
+        found = accuracy(self._trainer.score(self._trainer.lesson.held_out))
+        if not self.found:
+            self._folder.say("before", **found)
+            logger.info("Held-out accuracy before: %.3f.", found["accuracy"])
+        self.found = found
 
 
-def _run(trainer: GuideTrainer, folder: RunFolder) -> None:
+def _run(trainer: GuideTrainer, folder: RunFolder) -> dict[str, Any]:
+    """Train; returns what base or parent said of the held-out pairs when the run began."""
+    before = _Before(trainer, folder)
+    trainer.add_callback(before)
     checkpoint = folder.newest_checkpoint()
     if checkpoint is None:
         trainer.train()
     elif not trainer.begin_again(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint))
+    return before.found
 
 
 def _finish(

@@ -20,6 +20,7 @@ import torch
 
 from models.training.data import DataSettings
 from models.training.loss import LossKind, LossSettings
+from models.training.processes import Cancelled, StopFlag, is_first, launcher, leave_with
 from models.training.run import train
 from models.training.run_folder import RunFolder
 from models.training.settings import (
@@ -29,7 +30,6 @@ from models.training.settings import (
     OptimiserSettings,
     TrainSettings,
 )
-from models.training.trainer import Cancelled, StopFlag
 from steering.errors import InputError, SettingsError, TillerError
 
 logger = logging.getLogger("models.training")
@@ -41,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a training; returns the exit code: 0, 2 for bad input, 1 for other trouble, 143 when cancelled by SIGTERM."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    stop = StopFlag()
+    level = logging.INFO if is_first() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    stop = StopFlag(parent=launcher())
+    if stop.parent is not None:
+        leave_with(stop.parent)
 
     def set_stop(*_: object) -> None:
         stop.is_set = True
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, set_stop)
     _leave_cores()
     command = shlex.join(["python", "-m", "models.training.train", *given])
-    run = RunFolder(arguments.out)
+    run = RunFolder(arguments.out, writes=is_first())
     ended = {"event": "failed", "message": "The program failed.", "hint": "Its error output says where."}
     code = 1
     try:

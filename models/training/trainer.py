@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
 from models.training.batches import Batch, Example, Layout, batch_logprobs, collate
@@ -26,13 +25,14 @@ from models.training.loss import (
     unpaired_losses,
     weighted_mean,
 )
+from models.training.order import in_whole_steps
+from models.training.processes import StopFlag, is_sharded
 from models.training.run_folder import COMPLETE, RunFolder
 from models.training.settings import OptimiserSettings
 from models.training.trainee import Trainee
 from steering.errors import SettingsError
 
 _SHIFT = "reward_shift.json"
-_SORTED_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -55,52 +55,29 @@ class Lesson:
         return self.choosing or self.held_out
 
 
-def training_order(
-    examples: Sequence[Example], epochs: float, batch_size: int, seed: int, layout: Layout
-) -> list[Example]:
-    """Return the examples in the order of the steps, for all epochs at once.
-
-    Shuffled by ``seed`` alone, then sorted by length within a few batches at a time, so that little is padded, and
-    these batches shuffled again. A run that goes on skips what it has seen; there is no other state.
-    """
-    random_ = random.Random(seed)
-    n_left, stream = max(1, round(epochs * len(examples))), list[Example]()
-    while n_left > 0:
-        stream += random_.sample(list(examples), min(n_left, len(examples)))
-        n_left -= len(examples)
-    ordered = []
-    for start in range(0, len(stream), _SORTED_TOGETHER * batch_size):
-        piece = stream[start : start + _SORTED_TOGETHER * batch_size]
-        n_odd = len(piece) % batch_size  # only the very last batch may be smaller
-        piece, odd = piece[: len(piece) - n_odd], piece[len(piece) - n_odd :]
-        piece.sort(key=lambda example: example.n_tokens(layout))
-        batches = [piece[at : at + batch_size] for at in range(0, len(piece), batch_size)]
-        random_.shuffle(batches)
-        ordered += [example for batch in batches for example in batch] + odd
-    return ordered
-
-
 class GuideTrainer(Trainer):
     """Trains a trainee on a lesson; the loss is computed here, in fp32, and not by the model."""
 
     def __init__(self, trainee: Trainee, lesson: Lesson, args: TrainingArguments, callbacks: list[TrainerCallback]):
+        batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self._order = in_whole_steps(lesson.order, batch_size, lesson.layout)
         super().__init__(
             model=trainee.model,
             args=args,
             data_collator=partial(collate, layout=lesson.layout, pad_token_id=trainee.pad_token_id),
-            train_dataset=lesson.order,
+            train_dataset=self._order,
             eval_dataset=lesson.watched,
             callbacks=callbacks,
         )
         self.trainee, self.lesson = trainee, lesson
         self.shift = RewardShift()
-        # the loss is a mean over pairs, so micro-batches are averaged by the Trainer
+        # the loss is a mean over pairs, and all parts of a step are equal: the Trainer averages them
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.lesson.order)
+        return SequentialSampler(self._order)
 
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -109,7 +86,9 @@ class GuideTrainer(Trainer):
         logprobs = batch_logprobs(model, self.trainee.head, inputs, self.lesson.layout)
         loss, signs, weights = self.lesson.loss, inputs["signs"], inputs["weights"]
         if loss.kind is LossKind.UNPAIRED:
-            shift = self.shift.update(loss.beta * logprobs, signs)
+            counted = weights > 0  # what fills a step up does not
+            everywhere = partial(self.accelerator.reduce, reduction="sum")
+            shift = self.shift.update(loss.beta * logprobs[counted], signs[counted], everywhere)
             return weighted_mean(unpaired_losses(logprobs, signs, shift, loss.beta), weights)
         return weighted_mean(pairwise_losses(logprobs[0::2], logprobs[1::2], loss), weights[0::2])
 
@@ -161,13 +140,15 @@ class GuideTrainer(Trainer):
 class Watch(TrainerCallback):
     """Tells the run's folder how it goes, marks checkpoints that are whole, and ends the training when asked to."""
 
-    def __init__(self, folder: RunFolder, stop: "StopFlag") -> None:
+    def __init__(self, folder: RunFolder, stop: StopFlag) -> None:
         self._folder, self._stop = folder, stop
-        self._began, self._first_step = time.monotonic(), 0
+        self._began = time.monotonic()
+        self._first_step: int | None = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The first step, or the first after a checkpoint, is about to be taken."""
-        self._began, self._first_step = time.monotonic(), state.global_step
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step is about to be taken, perhaps the first, or the first after a checkpoint."""
+        if self._first_step is None:
+            self._began, self._first_step = time.monotonic(), state.global_step
 
     def on_log(
         self,
@@ -180,7 +161,7 @@ class Watch(TrainerCallback):
         """The Trainer reports the loss of a step, or what an evaluation found."""
         logs = logs or {}
         seconds = time.monotonic() - self._began
-        n_done = state.global_step - self._first_step
+        n_done = state.global_step - (self._first_step or 0)
         shared = {"step": state.global_step, "n_steps": state.max_steps}
         if "eval_accuracy" in logs:
             self._folder.say(
@@ -199,11 +180,11 @@ class Watch(TrainerCallback):
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A part of a step is done."""
-        self._stop.check()
+        self._stop.check(args.device)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A step is done; the last one's weights may be the best."""
-        self._stop.check()
+        self._stop.check(args.device)
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
 
@@ -211,26 +192,6 @@ class Watch(TrainerCallback):
         """A checkpoint has been written: whatever stops now, it is whole."""
         if state.is_world_process_zero:
             (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-
-class Cancelled(Exception):  # noqa: N818  # nothing is wrong
-    """Somebody has asked the run to stop; what was saved last is there to go on from."""
-
-
-@dataclass
-class StopFlag:
-    """Whether somebody has asked the run to stop."""
-
-    is_set: bool = False
-
-    def check(self) -> None:
-        """Stop here if that was asked for.
-
-        Raises:
-            Cancelled: it was.
-        """
-        if self.is_set:
-            raise Cancelled
 
 
 def make_trainer(
@@ -252,6 +213,8 @@ def make_trainer(
     eval_steps = max(1, round(optimiser.eval_share * n_steps))
     chooses = bool(optimiser.patience and lesson.choosing)
     device = trainee.inner.device
+    # a model that will be sharded is loaded beside the GPUs it is sharded over
+    on_cpu = device.type == "cpu" and not (is_sharded() and torch.cuda.is_available())
     args = TrainingArguments(
         output_dir=str(folder.checkpoints),
         per_device_train_batch_size=micro,
@@ -273,8 +236,8 @@ def make_trainer(
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
         bf16=trainee.dtype == torch.bfloat16,
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type == "cuda",
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
         label_names=[],
         disable_tqdm=True,
@@ -284,12 +247,15 @@ def make_trainer(
     # the Trainer would copy the model to every GPU it sees; several GPUs are a matter of accelerate launch
     args._n_gpu = min(args.n_gpu, 1)
     if optimiser.gradient_checkpointing:
-        # transformers has renamed it since 5.17, the oldest that is allowed, and says so at every call
-        new_name = "activation_checkpointing_enable"
-        enable = getattr(trainee.inner, new_name, trainee.inner.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
+        _checkpoint_gradients(trainee.inner)
     watch = Watch(folder, stop)
     callbacks: list[TrainerCallback] = [watch]
     if chooses:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=optimiser.patience))
     return GuideTrainer(trainee, lesson, args, callbacks)
+
+
+def _checkpoint_gradients(model: PreTrainedModel) -> None:
+    # transformers has renamed it since 5.17, the oldest that is allowed, and says so at every call
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})

@@ -198,3 +198,16 @@ def test_a_setting_without_meaning_is_refused(values: dict[str, object]) -> None
     with pytest.raises(SettingsError) as caught:
         LossSettings(**values)
     assert caught.value.hint
+
+
+def test_the_shift_is_one_for_all_processes_though_each_has_another_part_of_the_batch() -> None:
+    rewards, signs = torch.tensor([2.0, -1.0, -2.0, -3.0, 6.0]), torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0])
+    whole = RewardShift((1.0, -1.0)).update(rewards, signs)
+    halves = [(rewards[:1], signs[:1]), (rewards[1:], signs[1:])]
+    told: list[torch.Tensor] = []
+    for part in halves:
+        RewardShift().update(*part, lambda sums: told.append(sums.clone()) or sums)
+    for part in halves:
+        shift = RewardShift((1.0, -1.0))
+        assert shift.update(*part, lambda _: told[0] + told[1]) == whole
+        assert shift.means == (pytest.approx(0.95 * 1.0 + 0.05 * 4.0), pytest.approx(0.95 * -1.0 + 0.05 * -2.0))

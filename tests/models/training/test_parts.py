@@ -1,4 +1,4 @@
-"""The smaller parts of a run: what is trained, how it is read, and in which order."""
+"""The smaller parts of a run: what is trained, and how it is read."""
 
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from models.training.batches import Layout
 from models.training.data import DataSettings
 from models.training.encoding import Encoder
 from models.training.loss import LossSettings
+from models.training.processes import StopFlag
 from models.training.rows import Preference
 from models.training.run_folder import RunFolder
 from models.training.settings import AdapterSettings, OptimiserSettings, TrainSettings
 from models.training.trainee import load_trainee
-from models.training.trainer import Lesson, StopFlag, make_trainer, training_order
+from models.training.trainer import Lesson, make_trainer
 from steering.errors import SettingsError
 from steering.types import Message, Role
 from tests.models.training.conftest import some_examples
@@ -65,33 +66,6 @@ def test_weights_have_a_mean_of_one(base: Path) -> None:
     given = [preference("a", "b"), preference("c", "d")]
     heavy = Preference("x", given[1].messages, "d", "no", weight=3.0)
     assert [each.weight for each in encoder(base).examples([given[0], heavy])] == [0.5, 1.5]
-
-
-def test_every_epoch_has_every_example_once_in_an_order_of_its_own(base: Path) -> None:
-    examples = some_examples(base, 37)
-    order = training_order(examples, 2.0, 4, seed=1, layout=Layout.APART)
-    halves = [[example.id for example in half] for half in (order[:37], order[37:])]
-    counts = [sum(ids.count(example.id) for ids in halves) for example in examples]
-    assert counts == [2] * 37
-    assert order == training_order(examples, 2.0, 4, seed=1, layout=Layout.APART)
-    assert order != training_order(examples, 2.0, 4, seed=2, layout=Layout.APART)
-
-
-@pytest.mark.parametrize(("epochs", "n"), [(0.5, 18), (1.0, 37), (2.25, 83), (0.001, 1)])
-def test_a_fraction_of_an_epoch_is_a_fraction_of_the_examples(base: Path, epochs: float, n: int) -> None:
-    assert len(training_order(some_examples(base, 37), epochs, 4, 0, Layout.APART)) == n
-
-
-def test_batches_hold_examples_of_similar_length(base: Path) -> None:
-    examples = some_examples(base, 160)
-    order = training_order(examples, 1.0, 8, 0, Layout.APART)
-
-    def padded(given: list) -> int:
-        sizes = [[example.n_tokens(Layout.APART) for example in given[at : at + 8]] for at in range(0, len(given), 8)]
-        return sum(len(batch) * max(batch) for batch in sizes)
-
-    n_tokens = sum(example.n_tokens(Layout.APART) for example in examples)
-    assert padded(order) - n_tokens < (padded(examples) - n_tokens) / 2
 
 
 def test_only_the_adapter_is_trained_and_in_fp32_even_where_the_base_is_in_bf16(base: Path) -> None:

@@ -1,0 +1,89 @@
+"""A run that is killed, cancelled or finished: it goes on to the same guide, or it is refused and left as it is."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.guides import read_card
+from models.training.loss import LossSettings
+from models.training.processes import Cancelled, StopFlag
+from models.training.run import train
+from models.training.run_folder import COMPLETE, RunFolder, read_progress
+from models.training.settings import TrainSettings
+from steering.errors import SettingsError
+from tests.models.training.conftest import some_rows, some_settings, write_rows
+from tests.models.training.running import command, run_aside, weights
+
+
+@pytest.fixture(scope="module")
+def calm(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guide of a run that nothing happened to."""
+    return train(some_settings(base, tmp_path_factory.mktemp("calm")), "calm")
+
+
+def test_a_run_killed_again_and_again_ends_in_the_very_weights_of_one_that_was_not(
+    settings: TrainSettings, calm: Path
+) -> None:
+    for number, moment in enumerate(("step 8", "saving 12", "step 14", "stage calibrating")):
+        codes = run_aside(command(settings, *["--resume"] * (number > 0)), moment, signal.SIGKILL)
+        assert codes == [-signal.SIGKILL], moment
+        assert not (settings.out / "guide").exists()
+    found, expected = weights(train(settings, "resumed", resume=True)), weights(calm)
+    steps = [event["step"] for event in read_progress(settings.out) if event["event"] == "step"]
+    assert steps == [*range(1, 9), *range(7, 13), *range(7, 15), *range(13, 24)]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    cards = [read_card(guide) for guide in (calm, settings.out / "guide")]
+    assert cards[0].hash == cards[1].hash
+    assert cards[0].unit == pytest.approx(cards[1].unit, rel=0.03)  # a last bit may turn a bisection
+    assert cards[0].held_out_accuracy == cards[1].held_out_accuracy
+
+
+def test_sigterm_cancels_and_the_run_can_go_on(settings: TrainSettings, calm: Path) -> None:
+    assert run_aside(command(settings), "step 8", signal.SIGTERM) == [143]
+    assert read_progress(settings.out)[-1]["event"] == "cancelled"
+    assert not (settings.out / "guide").exists()
+    found, expected = weights(train(settings, "", resume=True)), weights(calm)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_cancel_before_the_first_step_is_a_cancel_too(settings: TrainSettings) -> None:
+    with pytest.raises(Cancelled):
+        train(settings, "", stop=StopFlag(is_set=True))
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_with(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step, is_complete in ((5, True), (20, True), (100, False)):
+        checkpoint = folder.checkpoints / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        if is_complete:
+            (checkpoint / COMPLETE).touch()
+    newest = folder.newest_checkpoint()
+    assert newest is not None
+    assert newest.name == "checkpoint-20"
+    assert not (folder.checkpoints / "checkpoint-100").exists()
+
+
+@pytest.mark.parametrize("what", ["finished", "not_asked", "other_settings", "other_data", "no_run"])
+def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(settings: TrainSettings, what: str) -> None:
+    if what == "no_run":
+        settings.out.mkdir()
+        (settings.out / "mine.txt").write_text("mine")
+    else:
+        with pytest.raises(Cancelled):
+            train(settings, "", stop=StopFlag(is_set=True))
+    if what == "finished":
+        (settings.out / "guide").mkdir()
+    if what == "other_data":
+        write_rows(settings.data[0], some_rows(61))
+    if what == "other_settings":
+        settings = replace(settings, loss=LossSettings(beta=0.2))
+    before = sorted(path.name for path in settings.out.iterdir())
+    with pytest.raises(SettingsError) as caught:
+        train(settings, "", resume=what not in ("not_asked", "no_run"))
+    assert caught.value.hint
+    assert sorted(path.name for path in settings.out.iterdir()) == before
