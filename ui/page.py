@@ -102,7 +102,8 @@ def build_site(backing: Backing) -> Site:
         if results is not None:
             is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
             add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
-            add_studies_page(blocks, StudyingActions(engine, studies, results, settings, is_private=is_private))
+            studying = StudyingActions(engine, studies, results, settings, is_private=is_private)
+            add_studies_page(blocks, layouts, studying)
             if versions is not None:
                 guides = GuidesActions(versions, studies, results, settings, is_private=is_private)
                 add_guides_page(blocks, guides)

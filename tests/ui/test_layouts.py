@@ -11,11 +11,16 @@ import gradio as gr
 import httpx
 import pytest
 
+from storage.database import open_database
 from storage.records import new_id
+from storage.sql_repository import SqlRepository
+from storage.sql_results import SqlResults
+from storage.sql_studies import SqlStudies
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import GUIDES, ScriptedEngine
 from tests.ui.pages import free_port, in_a_loop
 from ui import wording
+from ui import wording_studies as words
 from ui.page import Backing, Site, build_site, open_page
 from ui.settings import Settings
 from ui.visitors import new_browser_token
@@ -36,10 +41,14 @@ def repository() -> InMemoryRepository:
 
 @pytest.fixture
 def site(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path) -> Site:
+    return built(Backing(engine, repository, Settings(home=tmp_path)))
+
+
+def built(backing: Backing) -> Site:
     sites: list[Site] = []
 
     def build() -> gr.Blocks:
-        sites.append(build_site(Backing(engine, repository, Settings(home=tmp_path))))
+        sites.append(build_site(backing))
         return sites[0].blocks
 
     in_a_loop(build)
@@ -47,19 +56,20 @@ def site(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path)
 
 
 class Tab:
-    """A Steer page that was served, and knows no more than that: what is in it, by element id or label."""
+    """A page that was served, and knows no more than that: what is in it, by element id or label."""
 
-    def __init__(self, site: Site, query: str = "") -> None:
+    def __init__(self, site: Site, query: str = "", path: str = "") -> None:
         site.layouts.follow()  # as a server does before it serves a page
         self.config: Any = deepcopy(site.blocks.config)
         self._blocks = site.blocks
-        page = set(self.config["page"][""]["components"])
+        page = set(self.config["page"][path]["components"])
         self._parts = {part["id"]: part["props"] for part in self.config["components"] if part["id"] in page}
         self.ids = {str(props.get("elem_id") or props.get("label")): number for number, props in self._parts.items()}
         self.values = {number: props.get("value") for number, props in self._parts.items()}
         self._request = gr.Request(session_hash=new_id(), headers={}, query_params={"c": query} if query else {})
         self.token = new_browser_token()
-        self.said = self.send("opened", self.token)
+        if not path:
+            self.send("opened", self.token)
 
     def __getitem__(self, name: str) -> Any:
         return self.values[self.ids[name]]
@@ -179,6 +189,27 @@ def test_where_a_guide_is_gone_new_pages_have_no_slider_for_it_and_older_ones_ar
     tab.send("show_tokens", "wit", True)
     linked = Tab(site, comparison_id)
     assert linked.weights == {"Helpfulness": 1.0, "Harmlessness": 1.0}
+
+
+def test_the_studies_page_asks_for_the_new_guides_weights_and_an_older_one_for_those_it_has(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    with open_database(settings.database_url) as database:
+        backing = Backing(engine, SqlRepository(database), settings, SqlStudies(database), SqlResults(database))
+        site = built(backing)
+        older = Tab(site, path="studies")
+        engine.guides = WITH_WIT
+        newer = Tab(site, path="studies")
+        for tab, last in ((older, "Harmlessness"), (newer, "Wit")):
+            tab.send("studies_opened")
+            tab["study-name"], tab["study-pasted"] = "Which is kinder?", "How are you?"
+            tab[words.BLEND_WEIGHT.format(dimension=last, number=2)] = 3
+            told = tab.send("toml")
+            assert told.pop("studies-told") == ""
+            (file,) = told.values()
+            assert f"{last.lower()} = 3" in file
+            assert ("wit" in file) == (tab is newer)
 
 
 def test_guides_that_come_again_find_the_layout_they_had(site: Site, engine: ScriptedEngine) -> None:

@@ -16,7 +16,7 @@ from ui.studies import change_publishing, close_study, create_study, n_compariso
 from ui.study_documents import stored_plan, toml_of
 from ui.study_files import StudyPlan
 from ui.studying.changes import Changes, FileKind, changes_before, write_changes
-from ui.studying.forms import Values, plan_of, prompts_read
+from ui.studying.forms import Values, dimensions_of, plan_of, prompts_read
 from ui.studying.sizing import Size, seconds_to_write, size_of
 from ui.studying.writing import Writer, Written
 from ui.visitors import SessionTokens, server_secret
@@ -93,7 +93,6 @@ class StudyingActions:
         self._tokens = SessionTokens(server_secret(settings.home), "studies")
         self._writer = Writer(engine, studies)
         self._n_all: dict[str, int] = {}
-        self.dimensions = tuple(guide.dimension for guide in engine.guides)  # those that the form was laid out for
 
     @property
     def written(self) -> Written:
@@ -138,7 +137,7 @@ class StudyingActions:
         Raises:
             InputError: a field is missing or wrong; the message names it.
         """
-        plan = plan_of(values, self.dimensions, self.settings)
+        plan = plan_of(values, dimensions_of(values), self.settings)
         return plan.name, toml_of(plan)
 
     def check(self, values: Values, session_id: str) -> Checked:
@@ -148,7 +147,7 @@ class StudyingActions:
             InputError: a field is missing or wrong, or the first prompt does not fit; the message names it.
             CapacityError: memory has run out.
         """
-        plan = plan_of(values, self.dimensions, self.settings)
+        plan = plan_of(values, dimensions_of(values), self.settings)
         try:
             seconds = seconds_to_write(self.engine, plan.settings, session_id)
         except BusyError:

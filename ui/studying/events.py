@@ -1,12 +1,15 @@
 """Which event of the Studies page calls which handler; none is queued, so nobody waits behind a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
+from models.answers import GuideInfo
 from ui import wording_studies as wording
 from ui.components.studies import StudiesPage, build_studies
 from ui.events import AT_ONCE, AT_ONCE_SHOWN, save_as
+from ui.layouts import Layouts
 from ui.studying.actions import StudyingActions
 from ui.studying.forms import MAX_FILE_BYTES, PUBLISHING
 from ui.studying.handlers import StudiesHandlers
@@ -34,12 +37,15 @@ SAVE_AS = save_as("application/toml")
 WITH_ASKED = "(token, asked, drawn) => [token, window.tillerStudies.asked(), drawn]"
 
 
-def add_studies_page(blocks: gr.Blocks, actions: StudyingActions) -> None:
+def add_studies_page(blocks: gr.Blocks, layouts: Layouts, actions: StudyingActions) -> None:
     """Build the page in a route of its own and bind its events; called outside the Blocks."""
-    with blocks.route(wording.PAGE, PATH):
-        limit = actions.settings.max_new_tokens_limit
-        page = build_studies(actions.engine.guides, limit, actions.is_private)
+
+    def build(guides: Sequence[GuideInfo]) -> None:
+        page = build_studies(guides, actions.settings.max_new_tokens_limit, actions.is_private)
         connect(page, StudiesHandlers(page, actions), blocks)
+
+    with blocks.route(wording.PAGE, PATH):
+        layouts.add(build)
 
 
 def connect(page: StudiesPage, handlers: StudiesHandlers, blocks: gr.Blocks) -> None:

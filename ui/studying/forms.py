@@ -47,6 +47,11 @@ def prompts_read(values: Values) -> tuple[ReadPrompt, ...]:
     return read
 
 
+def dimensions_of(values: Values) -> tuple[str, ...]:
+    """The dimensions of the guides that a form was laid out for, in their order."""
+    return tuple(name.removeprefix("low-") for name in values if name.startswith("low-"))
+
+
 def plan_of(values: Values, dimensions: Sequence[str], settings: Settings) -> StudyPlan:
     """The study the form asks for, checked as a TOML file is; prompts that were refused are left out.
 
