@@ -15,6 +15,7 @@ from models.training.run_folder import RunFolder, write_whole
 from models.versions.publishing import GuideVersions
 from models.versions.starting import load_published
 from storage.database import open_database
+from storage.records_publishing import Publishing
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
@@ -92,8 +93,8 @@ def pick(page: Page, label: str, option: str) -> None:
 
 def opened(page: Page, site: Site) -> Page:
     page.goto(site.url)
-    expect(page.locator("#guides-list")).to_contain_text("Versions of Helpfulness")
-    expect(page.locator("#run-state")).to_contain_text("was trained: version 2")
+    expect(page.locator("#guides-list")).to_contain_text("Versions of Helpfulness", timeout=PATIENCE_MS)
+    expect(page.locator("#run-state")).to_contain_text("was trained: version 2", timeout=PATIENCE_MS)
     page.locator(
         "#run-accuracy .main-svg"
     ).first.wait_for()  # until Plotly is there Gradio shows an empty box of its own
@@ -122,6 +123,31 @@ def test_a_version_is_tried_beside_the_active_one_and_nothing_is_published(site:
         assert old[:40] != new[:40]
     assert [guide.version for guide in site.versions.engine.guides] == [1, 1]
     assert site.versions.history() == ()
+
+
+def test_the_page_says_whether_a_training_is_published_by_itself_before_it_starts(
+    site: Site, chromium: Browser
+) -> None:
+    with ExitStack() as stack, open_database(f"sqlite:///{site.home}/tiller.db") as database:
+        studies = SqlStudies(database)
+        (study,) = studies.studies()
+        page = opened(a_page(chromium, stack), site)
+
+        def expect_gate(words: str) -> None:
+            expect(page.locator("#retrain-gate")).to_contain_text(words, timeout=PATIENCE_MS)
+
+        expect_gate(f"Nothing is published by itself: study “{study.name}” does not ask for it.")
+        studies.set_publishing(study.id, Publishing(enabled=True, margin=0.025))
+        pick(page, "From", study.name)
+        expect_gate(f"Study “{study.name}” publishes a better guide by itself")
+        expect_gate("no other dimension loses more than 0.025 nats per token")
+        page.get_by_label("To day").fill("2001-01-01")
+        pick(page, "From", "All studies")
+        expect_gate("there are no such judgements yet")
+        page.get_by_label("To day").fill("")
+        page.get_by_label("From day").focus()
+        expect_gate("publishes a better guide by itself")
+        studies.set_publishing(study.id, Publishing())
 
 
 @pytest.mark.parametrize("look", LOOKS, ids="-".join)

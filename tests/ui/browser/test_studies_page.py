@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from models.engine import Engine
 from storage.database import open_database
+from storage.records_publishing import Publishing
 from storage.records_studies import StudyState
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
@@ -142,6 +143,37 @@ def test_what_was_typed_stays_where_the_study_is_refused_and_where_it_is_made(pa
         assert plan.settings.dimensions == ("overall", "helpfulness", "harmlessness", "wit")
 
 
+def test_a_study_publishes_by_itself_once_the_box_is_ticked_and_is_stopped_and_let_by_keyboard(
+    page: Page, tmp_path: Path
+) -> None:
+    with serving(tmp_path, an_engine()) as site:
+        open_studies(page, site)
+        name_field(page).fill("Pilot")
+        field(page, "Prompts, one a line").fill("One?\nTwo?")
+        margin = field(page, "Margin, nats per token")
+        expect(margin).to_be_hidden()
+        page.get_by_label("Publish a better guide by itself").check()
+        margin.fill("-1")
+        page.locator("#study-make").click()
+        expect(page.get_by_role("alert")).to_contain_text("publish: The margin for publishing is -1")
+        margin.fill("0.025")
+        page.locator("#study-make").click()
+        expect(page.locator("#studies-told")).to_contain_text("is made")
+        page.get_by_role("link", name="Judge: Pilot").wait_for()
+        listed = page.locator("#studies-list")
+        expect(listed).to_contain_text("no other dimension may lose more than 0.025 nats per token")
+        page.get_by_role("button", name="Stop publishing by itself: Pilot").focus()
+        page.keyboard.press("Enter")
+        expect(listed).not_to_contain_text("0.025")
+        assert not site.studies.studies()[0].publish.enabled
+        expect(page.get_by_role("button", name="Publish by itself: Pilot")).to_be_focused()  # and not "Close"
+        page.keyboard.press("Enter")
+        expect(listed).to_contain_text("0.025 nats per token")
+        assert site.studies.studies()[0].publish == Publishing(enabled=True, margin=0.025)
+        page.get_by_label("Publish a better guide by itself").uncheck()
+        expect(margin).to_be_hidden()
+
+
 def test_a_study_is_watched_left_stopped_and_gone_on_with_by_keyboard(page: Page, tmp_path: Path) -> None:
     with serving(tmp_path, an_engine(step_seconds=0.03)) as site:
         open_studies(page, site)
@@ -221,6 +253,8 @@ def test_axe_finds_nothing_serious_with_everything_unfolded(page: Page, tmp_path
         page.locator("#study-make").click()
         page.get_by_role("link", name="Judge: Pilot").wait_for()
         page.locator("#study-compared").get_by_text("Blends drawn").click()
+        page.get_by_label("Publish a better guide by itself").check()
+        field(page, "Margin, nats per token").wait_for()
         page.locator("#study-check").click()
         page.locator("#studies-told table").wait_for()
         for title in page.locator("#studies-new .block button.label-wrap, #studies-changes button.label-wrap").all():
