@@ -59,8 +59,9 @@ def run_aside(
     *,
     n_processes: int = 1,
     environment: Mapping[str, str] = MappingProxyType({}),
+    program: Callable[[list[str]], int] = main,
 ) -> list[int]:
-    """Run the command in processes of their own; returns their exit codes.
+    """Run a command in processes of their own; returns their exit codes.
 
     Args:
         arguments: of the command.
@@ -69,6 +70,7 @@ def run_aside(
         number: the signal.
         n_processes: how many train the guide together.
         environment: what else a launcher tells them.
+        program: what they run.
     """
     told = dict(environment)
     if n_processes > 1:
@@ -79,20 +81,26 @@ def run_aside(
     for rank in map(str, range(n_processes)):
         if n_processes > 1:
             told |= {"WORLD_SIZE": str(n_processes), "RANK": rank, "LOCAL_RANK": rank}
-        processes.append(_ASIDE.Process(target=_run, args=(arguments, moment, number, dict(told))))
+        processes.append(_ASIDE.Process(target=_run, args=(program, arguments, moment, number, dict(told))))
         processes[-1].start()
     for process in processes:
         process.join()
     return [process.exitcode for process in processes if process.exitcode is not None]
 
 
-def _run(arguments: list[str], moment: str, number: signal.Signals, environment: dict[str, str]) -> None:
+def _run(
+    program: Callable[[list[str]], int],
+    arguments: list[str],
+    moment: str,
+    number: signal.Signals,
+    environment: dict[str, str],
+) -> None:
     os.environ |= environment | {"OMP_NUM_THREADS": "1"}
     torch.set_num_threads(1)
     _hit_at(moment, number)
     if is_sharded():
         _shard_on_a_cpu()
-    sys.exit(main(arguments))
+    sys.exit(program(arguments))
 
 
 def _hit_at(moment: str, number: signal.Signals) -> None:
