@@ -15,6 +15,7 @@ import gradio as gr
 from steering.types import Side
 from ui import wording
 from ui.components import markup
+from ui.components.controls import exponent_script
 from ui.components.steer import SteerPage
 from ui.components.view import Updates
 from ui.handlers import SteerHandlers
@@ -121,14 +122,9 @@ def _says(text: str) -> str:
 
 def connect_exponents(page: SteerPage) -> None:
     """Each slider tells its exponent in the browser, without asking the server."""
-    for guide in page.guides:
-        template = markup.note(wording.EXPONENT.format(exponent="%", unit=f"{guide.unit:g}"))
-        page.blend.sliders[guide.dimension].change(
-            None,
-            page.blend.sliders[guide.dimension],
-            page.blend.exponents[guide.dimension],
-            js=f"(weight) => {json.dumps(template)}.replace('%', (weight * {guide.unit!r}).toFixed(2))",
-        )
+    for dimension, slider in page.blend.sliders.items():
+        line = page.blend.exponents[dimension]
+        slider.change(None, [slider, line], line, js=exponent_script())
 
 
 def connect_judgement(page: SteerPage, handlers: SteerHandlers) -> None:

@@ -231,6 +231,17 @@ def test_another_version_of_a_guide_changes_no_page(site: Site, engine: Scripted
     assert site.blocks.config is served
 
 
+def test_a_page_opened_after_another_version_tells_exponents_by_its_unit(site: Site, engine: ScriptedEngine) -> None:
+    before = Tab(site)
+    engine.guides = (replace(GUIDES[0], version=2, unit=3.25), GUIDES[1])
+    tab = Tab(site)
+    assert "exponent 0.50 (unit 0.5)" in str(list(before.values.values()))
+    assert "exponent 3.25 (unit 3.25)" in str(list(tab.values.values()))
+    assert "exponent 2.00 (unit 2)" in str(list(tab.values.values()))
+    before.send("start_from", wording.preset_of("helpfulness"))
+    assert "exponent 6.50 (unit 3.25)" in str(list(before.values.values()))
+
+
 def test_pages_opened_in_one_instant_are_laid_out_once(site: Site, engine: ScriptedEngine) -> None:
     n_events = len(site.blocks.fns)
     engine.guides = WITH_WIT

@@ -1,5 +1,6 @@
 """The left of the Steer page: the message, the blend and the sampling settings."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,8 +121,22 @@ def build_blend(guides: Sequence[GuideInfo], weights: Mapping[str, float], live:
 
 
 def exponent_line(weight: float, unit: float) -> str:
-    """The exponent a weight comes to; `page.js` says the same while a slider moves."""
-    return markup.note(wording.EXPONENT.format(exponent=f"{weight * unit:.2f}", unit=f"{unit:g}"))
+    """The exponent a weight comes to; `exponent_script` says the same while a slider moves."""
+    return _exponent_line(f"{weight * unit:.2f}", f"{unit:g}", repr(unit))
+
+
+def exponent_script() -> str:
+    """JavaScript that makes the line of a weight from the line before it, which has the guide's unit."""
+    line = json.dumps(_exponent_line("%exponent", "%shown", "%unit"))
+    return f"""(weight, before) => {{
+      const unit = Number(before.match(/data-unit="([^"]+)"/)[1]);
+      const values = {{exponent: (weight * unit).toFixed(2), shown: Number(unit.toPrecision(6)), unit}};
+      return {line}.replace(/%(\\w+)/g, (_, name) => values[name]);
+    }}"""
+
+
+def _exponent_line(exponent: str, shown: str, unit: str) -> str:
+    return f'<div data-unit="{unit}">{markup.note(wording.EXPONENT.format(exponent=exponent, unit=shown))}</div>'
 
 
 def build_sampling(max_new_tokens_limit: int) -> SamplingControls:

@@ -174,6 +174,22 @@ class SteerView:
             }
         )
 
+    def opening_exponents(self) -> Updates:
+        """The exponents at the opening, of guides that have another unit than when the page was laid out."""
+        units, blend = self._units, self.page.blend
+        return {
+            blend.exponents[guide.dimension]: exponent_line(
+                blend.sliders[guide.dimension].value, units[guide.dimension]
+            )
+            for guide in self.page.guides
+            if guide.unit != units[guide.dimension]
+        }
+
+    @property
+    def _units(self) -> dict[str, float]:
+        """The units of the guides that answer now; of one that is gone, the one it had."""
+        return {guide.dimension: guide.unit for guide in (*self.page.guides, *self.actions.engine.guides)}
+
     def blend(self, given: Mapping[str, float], base_exponent: float = 1.0) -> Updates:
         """Sliders at the given weights, wide enough for them; guides that are not named are at 0.
 
@@ -187,8 +203,9 @@ class SteerView:
             slider: gr.update(value=weights[dimension], minimum=-widest if is_signed else 0, maximum=widest)
             for dimension, slider in blend.sliders.items()
         }
-        for guide in self.page.guides:
-            updates[blend.exponents[guide.dimension]] = exponent_line(weights[guide.dimension], guide.unit)
+        units = self._units
+        for dimension, line in blend.exponents.items():
+            updates[line] = exponent_line(weights[dimension], units[dimension])
         preset = preset_named(self.page.guides, weights)
         told = markup.note(wording.BASE_EXPONENT.format(exponent=f"{base_exponent:g}")) if base_exponent != 1 else ""
         updates |= {blend.base_exponent: base_exponent, blend.base_note: gr.update(value=told, visible=bool(told))}

@@ -1,11 +1,14 @@
 """A guide for a dimension that had none, published while people use the page, in a real browser."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from models.guides import CARD_NAME
 from models.presets import load_preset
 from models.versions.publishing import GuideVersions
 from models.versions.starting import load_published
@@ -74,3 +77,22 @@ def test_a_page_loaded_again_has_the_new_guides_slider_and_one_that_was_open_goe
     assert here.pane("right") == before
     for tab in (older, here):
         tab.check_harmless()
+
+
+def test_a_page_loaded_after_another_version_was_published_tells_exponents_by_its_unit(
+    serve: Serve, visit: Callable[..., Visit], versions: GuideVersions, tmp_path: Path
+) -> None:
+    stronger = Path(shutil.copytree(HARMLESSNESS, tmp_path / "stronger"))
+    card = json.loads((stronger / CARD_NAME).read_text("utf-8"))
+    (stronger / CARD_NAME).write_text(json.dumps(card | {"unit": 0.25}), encoding="utf-8")
+    here = visit(serve(versions.engine)[0])
+    here.page.get_by_label("Live").uncheck()
+    line = here.page.locator(".guide").first
+    before = versions.engine.guides[0].unit
+    expect(line).to_contain_text(f"exponent {before:.2f} (unit {before:g})")
+    versions.publish("helpfulness", versions.add(str(stronger), "helpfulness").number)
+    here.open()
+    expect(line).to_contain_text("exponent 0.25 (unit 0.25)")
+    here.slide("helpfulness", 3.0)
+    expect(line).to_contain_text("exponent 0.75 (unit 0.25)")
+    here.check_harmless()
