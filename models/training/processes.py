@@ -9,8 +9,6 @@ import torch
 
 from models.loading import Placement
 
-_GRACE_SECONDS = 30.0  # as long as torch's launcher gives its children
-
 
 class Cancelled(Exception):  # noqa: N818  # nothing is wrong
     """Somebody has asked the run to stop; what was saved last is there to go on from."""
@@ -48,8 +46,8 @@ def launcher() -> int | None:
     return os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
-def leave_with(parent: int) -> None:
-    """End this process half a minute after ``parent`` is gone, whatever it waits for by then.
+def leave_with(parent: int, grace_seconds: float = 30.0) -> None:
+    """End this process so long after ``parent`` is gone, whatever it waits for by then.
 
     A launcher that is killed cannot stop its children, and a process may be waiting for another that is not there.
     """
@@ -57,7 +55,7 @@ def leave_with(parent: int) -> None:
     def wait() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        time.sleep(_GRACE_SECONDS)
+        time.sleep(grace_seconds)  # by default as long as torch's launcher gives its children
         os._exit(1)
 
     threading.Thread(target=wait, name="leave with the launcher", daemon=True).start()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +20,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from models.guides import hash_files, read_card
 from models.loading import Placement
 from models.training.loss import LossKind, LossSettings
-from models.training.processes import Cancelled, StopFlag, launcher, own_place
+from models.training.processes import Cancelled, StopFlag, launcher, leave_with, own_place
 from models.training.run import train
 from models.training.run_folder import read_progress
 from models.training.settings import TrainSettings
@@ -31,6 +32,7 @@ TWO_ON_A_CPU = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "-
 EXAMPLE = str(ROOT / "docs" / "fsdp.yaml")
 # Sums are taken in another order. A pair too many in the last step moves losses by 0.1 and weights by 1e-4.
 TOLERANCE = 5e-6
+pytestmark = pytest.mark.timeout(600)  # launching is mostly importing, which a busy machine does slowly
 
 
 def launch(how: tuple[str, ...], module: str, *arguments: str) -> int:
@@ -86,7 +88,7 @@ def resumed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSettin
     settings = replace(settings, loss=LossSettings(LossKind.UNPAIRED))
     code = launch(TWO_ON_A_CPU, "tests.models.training.launched", "step 3", *command(settings))
     assert code == -signal.SIGKILL
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while read_progress(settings.out)[-1]["event"] not in ("cancelled", "failed", "finished"):
         assert time.monotonic() < deadline, "the processes went on without their launcher"
         time.sleep(0.02)
@@ -194,3 +196,14 @@ def test_a_process_is_asked_to_stop_where_its_launcher_is_gone(monkeypatch: pyte
     StopFlag(parent=launcher()).check()
     with pytest.raises(Cancelled):
         StopFlag(parent=os.getpid()).check()
+
+
+def test_a_process_that_waits_for_another_in_vain_ends_where_its_launcher_is_gone() -> None:
+    """Two of them went on waiting for a launcher that was killed before they had met."""
+    assert run_aside([], program=wait_as_one_left_alone) == [1]
+
+
+def wait_as_one_left_alone(_: list[str]) -> int:
+    leave_with(os.getpid(), grace_seconds=0)
+    threading.Event().wait()
+    return 0
