@@ -149,6 +149,7 @@ def test_a_guide_learns_a_judges_taste_steers_that_way_and_is_rolled_back(site: 
     page.locator("#retrain-check").click()
     expect(page.locator("#retrain-told")).to_contain_text("60 usable pairs over 60 prompts")
     expect(page.locator("#retrain-told")).to_contain_text("Everything hangs on one annotator.")
+    expect(page.locator("#retrain-gate")).to_contain_text("published by itself: study “Excuses” does not ask for it.")
     page.locator("#retrain-start").click()
     expect(page.locator("#retrain-told")).to_contain_text("The training has begun")
     page.reload()  # whoever comes back finds it again
