@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -41,8 +42,11 @@ class Trainee:
     def save(self, folder: Path, base_id: str, state: dict[str, Tensor]) -> None:
         """Write the guide's files into ``folder``: an adapter, or the model with its tokenizer; ``state`` is whole."""
         if isinstance(self.model, PeftModel):
-            # the path of this machine says nothing elsewhere
-            self.model.peft_config["default"].base_model_name_or_path = base_id
+            config: Any = self.model.peft_config["default"]
+            config.base_model_name_or_path = base_id  # the path of this machine says nothing elsewhere
+            # a set is written in an order of each process's own, and the card's hash is over the file
+            if isinstance(config.target_modules, set):
+                config.target_modules = sorted(config.target_modules)
             # looking for new embeddings would ask the Hub for the base
             self.model.save_pretrained(
                 str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=state

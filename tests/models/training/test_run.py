@@ -1,5 +1,6 @@
 """A whole run: what it leaves behind, what its card says, and what can be trained how."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def test_a_finished_run_has_a_guide_with_its_card_and_nothing_else_lying_about(f
     assert events[:3] == ["started", "data", "before"]
     assert events[-1] == "finished"
     assert str(finished.out) not in (guide / "adapter_config.json").read_text()
+    targets = json.loads((guide / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)  # as a set they had another order in every process, and the card another hash
+    assert len(targets) > 1
 
 
 def test_every_pair_was_trained_on_or_tested_on_and_the_card_has_the_figures_of_the_latter(
