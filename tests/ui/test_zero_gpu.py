@@ -209,7 +209,7 @@ def test_the_application_imports_spaces_and_asks_for_a_gpu_only_on_zero_gpu(
     is_on: bool, spaces: ForkingSpaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched: list[Any] = []
-    monkeypatch.setattr("ui.page.launch_page", lambda engine, *_: launched.append(engine))
+    monkeypatch.setattr("ui.page.launch_page", lambda backing: launched.append(backing.engine))
     settings = Settings(home=tmp_path, zero_gpu=is_on, device="cpu", time_limit=20)
     app.serve(settings)
     assert isinstance(launched[0], Engine) is not is_on
