@@ -53,7 +53,7 @@ class Visit:
 
     def open(self, query: str = "") -> None:
         self.page.goto(self.url + query)
-        expect(self.page.locator("#status")).to_contain_text(".", timeout=PATIENCE_MS)
+        expect(self.page.locator("#status")).to_contain_text(".")
         self.page.wait_for_function("localStorage.getItem('tiller-annotator')")
 
     def write(self, prompt: str) -> None:
@@ -67,7 +67,7 @@ class Visit:
         return self.page.locator(f"#pane-{side} .tiller-answer").inner_text()
 
     def wait_for_status(self, words: str) -> None:
-        expect(self.page.locator("#status")).to_contain_text(words, timeout=PATIENCE_MS)
+        expect(self.page.locator("#status")).to_contain_text(words)
 
     def wait_until_finished(self) -> None:
         self.wait_for_status(wording.FINISHED)
@@ -97,6 +97,7 @@ Serve = Callable[..., Served]
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)  # Playwright's own 5 s are too few beside other programs
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
         yield browser

@@ -142,10 +142,10 @@ def test_judge_has_nothing_serious_before_while_and_after_judging(page: Page, em
 
 def test_results_have_nothing_serious_with_plots_and_every_table_unfolded(page: Page, judged: Site) -> None:
     page.goto(f"{judged.url}/results")
-    expect(page.get_by_role("link", name=wording_results.OPEN_IN_STEER)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("link", name=wording_results.OPEN_IN_STEER)).to_be_visible()
     page.locator("#results-pace .js-plotly-plot .main-svg").first.wait_for()
     titles = page.locator(".results-part button.label-wrap")
     for title in titles.all():
         title.click()
-    expect(page.locator(".results-part table:visible")).to_have_count(titles.count(), timeout=PATIENCE_MS)
+    expect(page.locator(".results-part table:visible")).to_have_count(titles.count())
     assert complaints(page) == []

@@ -93,8 +93,8 @@ def pick(page: Page, label: str, option: str) -> None:
 
 def opened(page: Page, site: Site) -> Page:
     page.goto(site.url)
-    expect(page.locator("#guides-list")).to_contain_text("Versions of Helpfulness", timeout=PATIENCE_MS)
-    expect(page.locator("#run-state")).to_contain_text("was trained: version 2", timeout=PATIENCE_MS)
+    expect(page.locator("#guides-list")).to_contain_text("Versions of Helpfulness")
+    expect(page.locator("#run-state")).to_contain_text("was trained: version 2")
     page.locator(
         "#run-accuracy .main-svg"
     ).first.wait_for()  # until Plotly is there Gradio shows an empty box of its own
@@ -115,7 +115,7 @@ def test_a_version_is_tried_beside_the_active_one_and_nothing_is_published(site:
         page.locator("#try-run").click()
         texts = [page.locator(f"#try-{side} textarea") for side in ("old", "new")]
         for text in texts:
-            expect(text).to_have_value(re.compile(r"\w{3}"), timeout=PATIENCE_MS)
+            expect(text).to_have_value(re.compile(r"\w{3}"))
         expect(page.locator("#try-message")).not_to_contain_text("empty")
         expect(page.locator("#try-old-note")).to_contain_text("helpfulness version 1")
         expect(page.locator("#try-new-note")).to_contain_text("helpfulness version 2")
@@ -134,7 +134,7 @@ def test_the_page_says_whether_a_training_is_published_by_itself_before_it_start
         page = opened(a_page(chromium, stack), site)
 
         def expect_gate(words: str) -> None:
-            expect(page.locator("#retrain-gate")).to_contain_text(words, timeout=PATIENCE_MS)
+            expect(page.locator("#retrain-gate")).to_contain_text(words)
 
         expect_gate(f"Nothing is published by itself: study “{study.name}” does not ask for it.")
         studies.set_publishing(study.id, Publishing(enabled=True, margin=0.025))

@@ -37,14 +37,14 @@ class Judge:
 
     def open(self) -> None:
         self.page.goto(self.url)
-        expect(self.page.locator("#judge-start")).to_be_visible(timeout=PATIENCE_MS)
+        expect(self.page.locator("#judge-start")).to_be_visible()
         expect(self.page.locator("#judge-study, #judge-message .tiller-status").first).to_be_visible()
 
     def sit_down(self, name: str = "Ada") -> None:
         self.open()
         self.page.locator("#judge-name").get_by_role("textbox").fill(name)
         self.page.locator("#judge-start").click()
-        expect(self.page.locator(".judge-item, .judge-finished")).to_be_visible(timeout=PATIENCE_MS)
+        expect(self.page.locator(".judge-item, .judge-finished")).to_be_visible()
 
     @property
     def prompt(self) -> str:
@@ -72,7 +72,7 @@ def judge(chromium: Browser) -> Iterator[Callable[..., Judge]]:
             context = chromium.new_context(**({"viewport": LAPTOP} | options))  # type: ignore[arg-type]
             stack.callback(context.close)
             here = Judge(context.new_page(), url)
-            here.page.set_default_timeout(10_000)
+            here.page.set_default_timeout(PATIENCE_MS)
             here.page.on("pageerror", lambda error: here.complaints.append(str(error)))
             return here
 
@@ -215,7 +215,7 @@ def test_reload_restart_and_another_machine_go_on_where_the_name_stopped(
         judge_two(here)
         waiting = here.prompt
         here.page.reload()
-        expect(here.page.locator(".judge-item")).to_be_visible(timeout=PATIENCE_MS)
+        expect(here.page.locator(".judge-item")).to_be_visible()
         assert here.prompt == waiting
         judge_two(here)
         port = int(served.url.split(":")[2].split("/")[0])
@@ -256,7 +256,7 @@ def test_strength_and_reason_are_kept_and_typed_letters_are_no_keys(
     here.page.keyboard.press("3")
     assert judged(served) == []  # with “why?” unfolded it waits for Save
     here.page.reload()  # and is kept over a reload
-    expect(first.locator("textarea")).to_have_value(reason, timeout=PATIENCE_MS)
+    expect(first.locator("textarea")).to_have_value(reason)
     here.page.locator("h1").click()
     here.press("Enter")
     stored = {pair.dimension: pair for pair in SqlResults(served.database).pairs(PairFilter())}
@@ -454,7 +454,7 @@ def test_an_item_judged_in_another_tab_meanwhile_is_no_second_judgement(
     item_id = str(here.page.locator(".judge-item").get_attribute("data-item"))
     second = Judge(here.page.context.new_page(), served.url)
     second.page.goto(served.url)
-    expect(second.page.locator(".judge-item")).to_be_visible(timeout=PATIENCE_MS)
+    expect(second.page.locator(".judge-item")).to_be_visible()
     assert second.page.locator(".judge-item").get_attribute("data-item") == item_id
     second.press("1")
     here.press("1")

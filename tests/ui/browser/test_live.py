@@ -122,8 +122,8 @@ def test_a_closed_tab_frees_the_model_for_the_next_visitor(
     other.run("me too")
     other.wait_for_status(wording.NEXT_IN_LINE)
     here.page.close()
-    wait_until(lambda: scripted.closed == 1, seconds=5)
-    expect(other.page.locator("#pane-left .tiller-answer")).to_contain_text("me too", timeout=5000)
+    wait_until(lambda: scripted.closed == 1)
+    expect(other.page.locator("#pane-left .tiller-answer")).to_contain_text("me too")
     assert scripted.most_running == 1
 
 

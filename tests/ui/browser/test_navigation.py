@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.ui.browser.conftest import PATIENCE_MS
 from tests.ui.guides.test_guides_over_http import serving
 from ui import wording_guides, wording_judge, wording_results, wording_studies
 
@@ -31,7 +30,7 @@ def test_all_pages_stand_in_one_row_of_whole_words_as_high_as_a_finger(
         page = context.new_page()
         page.goto(f"{site}/{path}")
         links = page.locator(".nav-holder a")
-        expect(links).to_have_text(NAMES, timeout=PATIENCE_MS)
+        expect(links).to_have_text(NAMES)
         boxes = [box for link in links.all() if (box := link.bounding_box())]
         assert len(boxes) == len(NAMES)
         assert len({box["y"] for box in boxes}) == 1

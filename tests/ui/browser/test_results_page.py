@@ -19,7 +19,7 @@ from storage.sql_studies import SqlStudies
 from tests.storage.examples import a_click, a_comparison
 from tests.storage.judged import plane
 from tests.storage.study_examples import an_open_study, answers_to
-from tests.ui.browser.conftest import LAPTOP, PATIENCE_MS
+from tests.ui.browser.conftest import LAPTOP
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import free_port, in_a_loop
 from tests.ui.results.simulated import a_judged_study
@@ -59,10 +59,10 @@ def test_a_hostile_name_runs_nothing_in_plots_hovers_and_tables(page: Page, site
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"{url}/results")
-    expect(page.locator("#results-wins .js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#results-wins .js-plotly-plot .main-svg").first).to_be_visible()
     page.locator("#results-annotators button.label-wrap").click()
     expect(page.locator("#results-annotators")).to_contain_text("onerror")
-    page.locator("#results-wins .js-plotly-plot .ytick", has_text="=<a").first.wait_for(timeout=PATIENCE_MS)
+    page.locator("#results-wins .js-plotly-plot .ytick", has_text="=<a").first.wait_for()
     dots = page.locator("#results-wins .scatterlayer .point")
     for place in range(dots.count()):
         dots.nth(place).hover(force=True)
@@ -77,7 +77,7 @@ def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(
     url, repository, studies = site
     a_judged_study(repository, studies)
     page.goto(f"{url}/results")
-    expect(page.locator("#results-open")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#results-open")).to_be_visible()
     page.locator("#results-wins button.label-wrap").click()
     with page.expect_download() as table:
         page.locator("#results-wins-csv").click()
@@ -88,7 +88,7 @@ def test_a_table_and_an_export_come_down_and_the_preferred_blend_opens_in_steer(
         page.locator("#results-download").click()
     assert export.value.suggested_filename.endswith(".zip")
     page.get_by_text(wording.OPEN_IN_STEER).click()
-    expect(page.get_by_text(wording.BLEND_OPENED)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(wording.BLEND_OPENED)).to_be_visible()
     weights = page.locator("input[type=range][aria-label*=Helpfulness]")
     # People prefer 1; what 120 judgements make of it is within half of that.
     assert abs(float(weights.input_value()) - 1) < 0.5
@@ -101,15 +101,15 @@ def test_why_a_table_or_an_export_does_not_come_down_is_told_where_it_was_asked_
     saved: list[str] = []
     page.on("download", lambda download: saved.append(download.suggested_filename))
     page.goto(f"{url}/results")
-    page.locator("#results-wins button.label-wrap").click(timeout=PATIENCE_MS)
+    page.locator("#results-wins button.label-wrap").click()
     told, since = page.locator("#results-wins-told"), page.locator("#results-since").get_by_role("textbox")
     with page.expect_download():
         page.locator("#results-wins-csv").click()
     since.fill("31.12.2026")
     page.locator("#results-wins-csv").click()
-    expect(told).to_contain_text("“31.12.2026” is not a day.", timeout=PATIENCE_MS)
+    expect(told).to_contain_text("“31.12.2026” is not a day.")
     page.locator("#results-prepare").click()
-    expect(page.locator("#results-export-note")).to_contain_text("“31.12.2026” is not a day.", timeout=PATIENCE_MS)
+    expect(page.locator("#results-export-note")).to_contain_text("“31.12.2026” is not a day.")
     since.fill("2020-01-01")
     since.press("Enter")
     expect(told).to_have_text("")
@@ -124,7 +124,7 @@ def test_a_plot_comes_down_as_a_picture_that_is_white_behind(page: Page, site: A
     page.emulate_media(color_scheme="dark")
     page.goto(f"{url}/results")
     plot = page.locator("#results-wins .js-plotly-plot")
-    expect(plot.locator(".main-svg").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(plot.locator(".main-svg").first).to_be_visible()
     plot.hover()
     with page.expect_download() as picture:
         plot.locator('.modebar-btn[data-title*="PNG"]').click()
@@ -147,7 +147,7 @@ def test_steers_judgements_and_slight_preferences_can_be_asked_for(page: Page, s
     repository.record_judgement(a_click(comparison.id, ada, Choice.RIGHT))
     page.goto(f"{url}/results")
     counts = page.locator("#results-counts")
-    expect(counts).to_contain_text("0 were said to be clear and 8 to be slight", timeout=PATIENCE_MS)
+    expect(counts).to_contain_text("0 were said to be clear and 8 to be slight")
     expect(page.locator("#results-dimension label", has=page.locator("input:checked"))).to_have_text("Overall")
     page.get_by_label(wording.BY_STRENGTH).check()
     expect(counts).to_contain_text(wording.BY_STRENGTH_NOTE)
@@ -166,5 +166,5 @@ def test_with_no_or_one_item_the_page_says_what_is_missing(page: Page, site: Any
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     page.goto(f"{url}/results")
     words = wording.NO_STUDIES if not n_items else "At least 2 annotators are needed; there are 1."
-    expect(page.get_by_text(words).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(words).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

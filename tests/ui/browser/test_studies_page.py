@@ -52,7 +52,7 @@ def serving(home: Path, engine: SteerEngine) -> Iterator[Site]:
 def page(chromium: Browser) -> Iterator[Page]:
     with ExitStack() as stack:
         context = chromium.new_context(viewport=LAPTOP)  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         stack.callback(context.close)
         opened = context.new_page()
         complaints: list[str] = []
@@ -63,7 +63,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 def open_studies(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/studies")
-    expect(page.locator("#studies-list")).to_contain_text(".", timeout=PATIENCE_MS)
+    expect(page.locator("#studies-list")).to_contain_text(".")
 
 
 def field(page: Page, label: str) -> Any:
@@ -193,7 +193,7 @@ def test_a_study_is_watched_left_stopped_and_gone_on_with_by_keyboard(page: Page
         assert 0 < n_there < 20
         page.keyboard.press("Enter")
         close = page.get_by_role("button", name="Close: Pilot")
-        close.wait_for(timeout=PATIENCE_MS)
+        close.wait_for()
         close.click()
         expect(page.locator("#studies-list")).to_contain_text("Closed: 0 of 20")
         page.get_by_role("button", name="Open again: Pilot").click()

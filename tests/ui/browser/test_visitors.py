@@ -10,7 +10,7 @@ from models.answers import ComparisonRequest
 from models.engine import Engine
 from steering.errors import BusyError
 from tests.storage.fakes import InMemoryRepository
-from tests.ui.browser.conftest import PATIENCE_MS, Serve, Visit
+from tests.ui.browser.conftest import Serve, Visit
 from tests.ui.fakes import ScriptedEngine
 from tests.ui.pages import wait_until
 from ui import wording
@@ -23,7 +23,7 @@ def echo(request: ComparisonRequest) -> tuple[list[str], list[str]]:
 
 
 def wait_for_words(visit: Visit, side: str, words: str | re.Pattern[str] = re.compile(r"\w")) -> None:
-    expect(visit.page.locator(f"#pane-{side} .tiller-answer")).to_contain_text(words, timeout=PATIENCE_MS)
+    expect(visit.page.locator(f"#pane-{side} .tiller-answer")).to_contain_text(words)
 
 
 def test_two_pages_write_at_once_and_a_third_sees_its_place_and_then_gets_its_answer(
