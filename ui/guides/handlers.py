@@ -199,7 +199,7 @@ class GuidesHandlers:
             view.state: retrain_markup.run(newest, stage, events),
             view.cancel: gr.update(visible=stage is Stage.TRAINING and self.actions.is_private),
             view.go_on: gr.update(visible=stage in CAN_GO_ON and self.actions.is_private),
-            view.timer: gr.Timer(active=stage in UNDER_WAY or (newest is not None and newest.waits_for_decision)),
+            view.timer: gr.update(active=stage in UNDER_WAY or (newest is not None and newest.waits_for_decision)),
         }
         if newest is None:
             return updates

@@ -22,16 +22,25 @@ from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, PASTED, PUBLISHI
 N_FILE_NAME_CHARS = 60
 
 
-def told_at(place: str, *, sends_file: bool = False) -> Callable[[Handler], Handler]:
-    """Tell an error at a place of the page.
-
-    Where the event ends with a file for the browser to save, there is none then: the one before would be saved again.
-    """
+def told_at(place: str, instead: Callable[[StudiesPage], Updates] = lambda _page: {}) -> Callable[[Handler], Handler]:
+    """Tell an error at a place of the page; ``instead`` takes away what an earlier event left there."""
 
     def tell(handlers: "StudiesHandlers", message: str) -> Updates:
-        return {handlers.places[place]: message, **({handlers.page.sent: ""} if sends_file else {})}
+        return {handlers.places[place]: message, **instead(handlers.page)}
 
     return told_by(tell)
+
+
+def _nothing_sent(page: StudiesPage) -> Updates:
+    return {page.sent: ""}  # the event ends with a file to save, and the one before would be saved again
+
+
+def _no_preview(page: StudiesPage) -> Updates:
+    return {page.form.pick_file["note"]: ""}  # else that of the file before stands beside the error
+
+
+def _no_changes_file(page: StudiesPage) -> Updates:
+    return {page.changes.file: gr.update(visible=False)}  # else the one before is offered as if it were this
 
 
 class StudiesHandlers:
@@ -57,7 +66,7 @@ class StudiesHandlers:
         own_session(request)
         return self._listed(drawn)
 
-    @told_at("list", sends_file=True)
+    @told_at("list", _nothing_sent)
     def deed(self, request: gr.Request, token: str, asked: str, drawn: str) -> Updates:
         """A button of a study was pressed."""
         self.actions.check_token(own_session(request), token)
@@ -86,13 +95,13 @@ class StudiesHandlers:
         choices = gr.update(choices=[(wording.EVERYTHING, ""), *studies])
         return self._listed(drawn) | {self.page.told: told, self.page.changes.study: choices}
 
-    @told_at("form", sends_file=True)
+    @told_at("form", _nothing_sent)
     def toml(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
         """The form is wanted as a TOML file."""
         self._private(request, token)
         return {self.page.sent: _file(*self.actions.draft(self._values(inputs))), self.page.told: ""}
 
-    @told_at("form")
+    @told_at("form", _no_preview)
     def file_chosen(self, request: gr.Request, token: str, sent: str) -> Updates:
         """A file of prompts was chosen."""
         self._private(request, token)
@@ -137,7 +146,7 @@ class StudiesHandlers:
         self._private(request, token)
         return self._changes(before, study_id)
 
-    @told_at("changes")
+    @told_at("changes", _no_changes_file)
     def changes_file(self, request: gr.Request, token: str, study_id: str, kind: str) -> Updates:
         """All changes are wanted as a file."""
         self._private(request, token)
@@ -159,7 +168,7 @@ class StudiesHandlers:
         names = {study.summary.id: study.summary.name for study in studies}
         updates: Updates = {
             self.page.now: studies_markup.now_writing(written, names),
-            self.page.timer: gr.Timer(active=written.study_id is not None or bool(written.waiting)),
+            self.page.timer: gr.update(active=written.study_id is not None or bool(written.waiting)),
         }
         return updates | ({self.page.listing: listing, self.page.drawn: listing} if listing != drawn else {})
 

@@ -1,5 +1,6 @@
 """The Studies page over HTTP: nothing is changed for another site's page, without its token, or on an open page."""
 
+import base64
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -148,6 +149,22 @@ def test_after_an_error_no_file_is_saved_again(tmp_path: Path) -> None:
         file = json.loads(maker.call("deed", maker.token, a_deed(study.id, "toml"), ""))["data"][-1]
         assert json.loads(file)["text"]
         assert json.loads(maker.call("deed", maker.token, a_deed("missing", "toml"), ""))["data"][-1] == ""
+
+
+def test_after_an_error_neither_the_preview_nor_the_file_of_before_is_still_shown(tmp_path: Path) -> None:
+    file = json.dumps({"name": "a.txt", "size": 4, "content": base64.b64encode(b"What").decode()})
+    with serving(tmp_path) as maker:
+        maker.open()
+        note, told = json.loads(maker.call("file", maker.token, file))["data"]
+        assert ("What" in note, told) == (True, "")
+        note, told = json.loads(maker.call("file", maker.token, "no file"))["data"]
+        assert note == ""
+        assert told
+        offered, _ = json.loads(maker.call("changes", maker.token, "", "csv"))["data"]
+        assert offered["visible"] is True
+        offered, told = json.loads(maker.call("changes", "0" * 64, "", "csv"))["data"]
+        assert offered["visible"] is False
+        assert told
 
 
 def test_on_a_page_open_to_everybody_nothing_is_made_changed_or_told_of_changes(tmp_path: Path) -> None:
