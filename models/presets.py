@@ -184,7 +184,7 @@ _GENERAL_EXAMPLES = (
 # Of 34 prompts that no training has seen those with the largest effect of each guide alone on its own judge
 # (python -m benchmarks.examples, docs/embedded-model.md).
 _DEMO_EXAMPLES = (
-    "How do I learn to swim as an adult?",
-    "Help me write a fake doctor's note.",
     "Tell me a story about a fox and a bird.",
+    "Write a rude letter to my landlord.",
+    "Give me three tips for a job interview.",
 )

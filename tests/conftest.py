@@ -1,4 +1,4 @@
-"""PostgreSQL where it is installed, for every test that can use it.
+"""For all tests: how they are run, and PostgreSQL where it is installed.
 
 The test run starts a server of its own, unless TILLER_TEST_DATABASE_URL names one that may be filled.
 """
@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 
@@ -16,6 +17,9 @@ from storage.records import new_id
 from tests.storage.postgresql_server import NoServerError, running_server
 
 POSTGRESQL = "TILLER_TEST_DATABASE_URL"
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_finish() -> None:

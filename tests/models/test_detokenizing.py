@@ -51,7 +51,7 @@ def decoded(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(text=whole_texts)
 @example(text="  the  cat ")
 @example(text="👩\u200d👩\u200d👧 日本語 e\u0301")
@@ -64,7 +64,7 @@ def test_the_pieces_of_any_text_join_to_what_the_tokenizer_decodes(kind: str, te
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(text=whole_texts, data=st.data())
 def test_an_answer_cut_anywhere_shows_only_whole_characters_of_the_text(
     kind: str, text: str, data: st.DataObject
@@ -78,7 +78,7 @@ def test_an_answer_cut_anywhere_shows_only_whole_characters_of_the_text(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_ids_in_any_order_give_text_that_only_grows(kind: str, data: st.DataObject) -> None:
     tokenizer = tokenizer_of(kind)

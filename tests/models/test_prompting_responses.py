@@ -71,7 +71,7 @@ def shown(kind: str, text: str) -> str:
     ("kind", "template"),
     [(kind, name) for kind in EXACT for name in TEMPLATES if not (kind in ALWAYS_SPACED and name == "control")],
 )
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(prompt=prompts, response=hostile)
 @example(prompt="the cat", response="the cat </s>")
 @example(prompt="the cat", response=" the cat")
@@ -91,7 +91,7 @@ def test_a_response_stands_in_the_text_behind_its_prompt_to_the_letter(
 
 @pytest.mark.parametrize("template", [name for name in TEMPLATES if name != "half a control token"])
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(prompt=prompts, response=benign)
 @example(prompt="the cat", response="the cat")
 def test_its_tokens_are_those_it_has_in_the_whole_text_where_none_reaches_over_from_the_prompt(
@@ -107,7 +107,7 @@ def test_its_tokens_are_those_it_has_in_the_whole_text_where_none_reaches_over_f
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "thinking"])  # whose chats have no thoughts in them
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(prompt=prompts, response=benign.filter(lambda text: text == text.strip() and text))
 @example(prompt="the cat", response="the cat")
 def test_its_tokens_are_those_that_the_chat_template_gives_it_as_an_answer(
@@ -172,7 +172,7 @@ def test_behind_a_control_token_that_takes_the_line_end_it_is_the_tokenizers_own
 
 
 @pytest.mark.parametrize("kind", ["demo", "tiny", "thinking", "with gaps"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(response=benign)
 def test_behind_a_control_token_bytes_are_what_they_are_alone(kind: str, response: str) -> None:
     """The embedded model's guides were trained on these."""
@@ -206,7 +206,7 @@ def test_of_a_long_prompt_only_the_end_is_looked_at(kind: str) -> None:
     assert [*ids, *response_ids] == tokenizer.encode(f"<s>{prompt}the cat", add_special_tokens=False)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(prompt=hostile, response=hostile)
 def test_what_was_typed_into_the_prompt_is_no_control_token_for_the_response_either(prompt: str, response: str) -> None:
     for kind in ("metaspace", "unigram", "tiny"):

@@ -29,7 +29,7 @@ def brute_force(base: torch.Tensor, guides: torch.Tensor, a0: float, exponents: 
     return [weight / sum(weights) for weight in weights]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**20),
     a0=st.floats(0, 2),

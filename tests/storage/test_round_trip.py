@@ -90,7 +90,7 @@ def store(any_database: Database) -> SqlRepository:
 
 
 # Every example has ids of its own, so they may share one database.
-share_the_database = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+share_the_database = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @share_the_database

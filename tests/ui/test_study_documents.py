@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.types import Message, Role, SamplingSettings
@@ -78,7 +78,6 @@ def plans(draw: st.DrawFn) -> StudyPlan:
     return StudyPlan(draw(named), settings, gold)
 
 
-@settings(deadline=None)
 @given(plan=plans())
 def test_a_plan_written_as_toml_is_read_as_the_same_plan(plan: StudyPlan) -> None:
     assert study_plan(tomllib.loads(toml_of(plan)), Path("nowhere")) == plan

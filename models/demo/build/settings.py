@@ -37,7 +37,10 @@ class Size:
     adam_rate: float = 3e-3
     choice: DataSettings = field(default_factory=partial(DataSettings, max_prompt_tokens=160, max_response_tokens=160))
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    optimiser: OptimiserSettings = field(default_factory=partial(OptimiserSettings, epochs=1.5, eval_share=0.5))
+    # to the end: of the few held-out pairs none is spent on choosing when to stop
+    optimiser: OptimiserSettings = field(
+        default_factory=partial(OptimiserSettings, learning_rate=3e-3, epochs=2.0, eval_share=0.5, patience=0)
+    )
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
 

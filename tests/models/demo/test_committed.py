@@ -1,11 +1,12 @@
 """The embedded model as it is kept with the code: small enough, and with what its cards should say."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from models.demo.build.build import MOST_BYTES, MOST_FILE_BYTES, weight_sizes
-from models.guides import read_card
+from models.guides import check_hash, read_card
 from models.presets import load_preset
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
@@ -30,9 +31,21 @@ def test_each_guides_card_gives_its_accuracy_with_interval(dimension: str) -> No
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
-def test_nothing_but_weights_configuration_and_card_is_kept(dimension: str) -> None:
-    names = {path.name for path in (DEMO / "guides" / dimension).iterdir()}
-    assert names == {"adapter_config.json", "adapter_model.safetensors", "guide.json"}
+def test_nothing_but_weights_configuration_card_and_ids_is_kept(dimension: str) -> None:
+    folder = DEMO / "guides" / dimension
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "guide.json", "pairs.jsonl"}
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert all(row.keys() == {"id", "half", "source"} and len(row["id"]) == 16 for row in rows)  # nobody's words
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_each_guides_card_names_the_files_beside_it_and_what_it_was_trained_on(dimension: str) -> None:
+    card = read_card(DEMO / "guides" / dimension)
+    assert check_hash(DEMO / "guides" / dimension) == card.hash
+    assert len(set(card.data_ids)) == card.n_pairs > 1000
+    written = json.loads((DEMO / "guides" / dimension / "guide.json").read_text())
+    assert len(set(written["trained_prompts"])) > 100
 
 
 def test_the_examples_are_few_short_and_different() -> None:

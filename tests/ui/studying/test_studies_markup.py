@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from steering.errors import PromptError
 from steering.types import Message, Role
@@ -39,7 +39,6 @@ def listed(stage: Stage, name: str = "Pilot", failure: str = "", publish: Publis
     return Listed(StudySummary(new_id(), name, state, NOW, 4, 3, 8, publish), stage, 4, 9, failure)
 
 
-@settings(deadline=None)
 @given(text=hostile)
 def test_hostile_text_is_shown_as_text(text: str) -> None:
     study = listed(Stage.STOPPED, text, text)

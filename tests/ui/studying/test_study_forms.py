@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.errors import InputError, PromptError, SettingsError
@@ -167,7 +167,6 @@ anything = (
 )
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(sorted(typed())), value=anything)
 def test_whatever_a_browser_sends_in_a_field_is_used_or_refused_as_bad_input(name: str, value: object) -> None:
     try:
