@@ -134,7 +134,8 @@ def _read(path: Path) -> list[str]:
         if path.suffix == ".xz":
             with lzma.open(path, "rt", encoding="utf-8") as file:
                 return [line for line in file if line.strip()]
-        return [f"{line}\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        with path.open(encoding="utf-8") as file:  # not splitlines, which cuts a row at U+2028, too
+            return [f"{line.rstrip()}\n" for line in file if line.strip()]
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.", hint="Give a .jsonl or .jsonl.xz file.") from error
 

@@ -47,7 +47,8 @@ def create_study(studies: StudyRepository, plan: StudyPlan, actor: str = "system
     """
     known = [study for study in studies.studies() if study.name == plan.name]
     begun = studies.study(known[0].id) if known and known[0].state is StudyState.GENERATING else None
-    if begun is not None and begun.settings == plan.settings:
+    # whether guides are published by themselves may have been changed meanwhile; all else is as it was
+    if begun is not None and replace(begun.settings, publish=plan.settings.publish) == plan.settings:
         study = begun
     else:
         study = studies.create_study(plan.name, plan.settings, actor)

@@ -47,10 +47,10 @@ def test_runs_together_count_from_the_first_to_begin_to_the_last_to_end() -> Non
         time.sleep(seconds)
         return Timing(seconds, seconds / 2, seconds, seconds, 10)
 
-    timing = time_together([lambda: run(0.01), lambda: run(0.02), lambda: run(0.2)])
-    assert timing.per_token == pytest.approx(0.02)
+    timing = time_together([lambda: run(0.4), lambda: run(0.5), lambda: run(0.6)])
+    assert timing.per_token == pytest.approx(0.5)
     assert timing.n_tokens == 30
-    assert 0.2 <= timing.to_last < 0.4  # in turn it would be 0.23 at the least, together little over 0.2
+    assert 0.6 <= timing.to_last < 1.5  # in turn it would be 1.5 at the least
 
 
 def a_round(unguided: float, side: float) -> dict[str, Timing]:

@@ -14,6 +14,7 @@ from steering.types import Message, Role
 from storage.database import Database, open_database
 from storage.records import OVERALL
 from storage.records_pairs import CanonicalSide, NamedBlend, Outcome
+from storage.records_publishing import Publishing
 from storage.records_studies import ItemRole, Question, StudyItem, StudySettings, StudyState
 from storage.sql_repository import SqlRepository
 from storage.sql_studies import SqlStudies
@@ -246,6 +247,7 @@ def test_a_study_whose_making_was_interrupted_is_made_whole_by_the_same_plan_and
     interrupted = studies.create_study(plan.name, plan.settings)
     with pytest.raises(InputError, match="already a study 'pilot'"):
         create_study(studies, replace(plan, settings=replace(plan.settings, overlap=3)))
+    studies.set_publishing(interrupted.id, Publishing(enabled=True, margin=0.2))  # meanwhile, on the page
     assert create_study(studies, plan).id == interrupted.id
     assert [item.role for item in all_items(studies, interrupted.id)] == [ItemRole.GOLD]
     list(generate_answers(an_engine(), studies, interrupted.id))

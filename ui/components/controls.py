@@ -122,7 +122,7 @@ def build_blend(guides: Sequence[GuideInfo], weights: Mapping[str, float], live:
 
 def exponent_line(weight: float, unit: float) -> str:
     """The exponent a weight comes to; `exponent_script` says the same while a slider moves."""
-    return _exponent_line(f"{weight * unit:.2f}", f"{unit:g}", repr(unit))
+    return _exponent_line(f"{weight * unit:.2f}", f"{unit:.3g}", repr(unit))
 
 
 def exponent_script() -> str:
@@ -130,7 +130,7 @@ def exponent_script() -> str:
     line = json.dumps(_exponent_line("%exponent", "%shown", "%unit"))
     return f"""(weight, before) => {{
       const unit = Number(before.match(/data-unit="([^"]+)"/)[1]);
-      const values = {{exponent: (weight * unit).toFixed(2), shown: Number(unit.toPrecision(6)), unit}};
+      const values = {{exponent: (weight * unit).toFixed(2), shown: Number(unit.toPrecision(3)), unit}};
       return {line}.replace(/%(\\w+)/g, (_, name) => values[name]);
     }}"""
 
