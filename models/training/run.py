@@ -91,7 +91,7 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
         **_note(settings, lesson),
         "n_steps": trainer.state.global_step,
         "n_steps_planned": trainer.state.max_steps,
-        "best_step": trainer.state.best_global_step,
+        "best_step": trainer.kept_step,
         "data": split.report.as_json(),
         "layout": lesson.layout.value,
     }

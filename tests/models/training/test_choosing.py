@@ -87,3 +87,22 @@ def test_a_run_that_was_told_to_choose_nothing_has_nothing_to_note(base: Path, t
     found = read_card(train(settings, "")).metrics
     assert (found["n_choosing"], found["n_pairs"]) == (0, 6)
     assert "note" not in found
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_card_names_the_step_whose_weights_it_has(base: Path, tmp_path: Path, patience: int) -> None:
+    """Where nothing chose it named the best one, though the weights were the last."""
+    settings = TrainSettings(
+        base=str(base),
+        dimension="cats",
+        data=(folder_with_tests(tmp_path, 6),),
+        out=tmp_path / "run",
+        adapter=AdapterSettings(rank=2, lora_alpha=4),
+        optimiser=replace(OPTIMISER, patience=patience, epochs=1.0),
+        calibration=CalibrationSettings(n_prompts=0),
+    )
+    found = read_card(train(settings, "")).metrics
+    told = [event for event in read_progress(settings.out) if event["event"] == "held_out"]
+    best = max(told, key=lambda event: event["held_out_accuracy"])["step"]  # the first of the best
+    assert best < found["n_steps"]
+    assert found["best_step"] == (best if patience else found["n_steps"])
