@@ -5,6 +5,7 @@ page. A page that was opened before goes on with the layout it was given: whatev
 long as the server runs, and comes back where its dimensions do.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.answers import GuideInfo
 from ui.runs import SteerEngine
 
+logger = logging.getLogger(__name__)
 Build = Callable[[Sequence[GuideInfo]], None]
 """Lays a page out for the guides there are and binds its events, inside a Blocks."""
 
@@ -59,8 +61,10 @@ class Layouts:
     def add(self, build: Build) -> None:
         """Lay out the page that is being made, for the guides there are; called inside the Blocks or a route of it."""
         page = _Page(self._blocks.current_page, build)
+        layout = _laid_out(self._blocks, page, self._guides)
+        page.layouts[_dimensions(self._guides)] = layout
         self._pages.append(page)
-        self._blocks.children += _laid_out(self._blocks, page, self._guides).children
+        self._blocks.children += layout.children
 
     @property
     def are_behind(self) -> bool:
@@ -68,7 +72,10 @@ class Layouts:
         return _dimensions(self._engine.guides) != _dimensions(self._guides)
 
     def follow(self) -> None:
-        """Have pages that are opened from now on served for the guides that answer now."""
+        """Have pages that are opened from now on served for the guides that answer now.
+
+        Where a page cannot be laid out for them, which raises whatever its builder does, all is as it was before.
+        """
         with self._one_at_a_time:
             if not self.are_behind:
                 return
@@ -86,11 +93,13 @@ class Layouts:
             # pages opened before find their components and events in the new ones too, so the order is this
             self._blocks.default_config, self._blocks.children = grown.default_config, grown.children
             self._blocks.config = config
+            for page, layout in zip(self._pages, served, strict=True):  # not known before it is served
+                page.layouts[_dimensions(guides)] = layout
             self._guides = guides
 
 
 class FollowingGuides:
-    """Looks at the guides before a page is served.
+    """Looks at the guides before a page is served; where no page can be laid out for them, serves what there is.
 
     Args:
         app: what serves it.
@@ -103,7 +112,10 @@ class FollowingGuides:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http" and scope["method"] == "GET" and self._layouts.are_behind:
-            await run_in_threadpool(self._layouts.follow)
+            try:
+                await run_in_threadpool(self._layouts.follow)
+            except Exception:  # the pages as they were are better than none
+                logger.exception("the pages could not be laid out for the guides that answer now")
         await self._app(scope, receive, send)
 
 
@@ -131,9 +143,7 @@ def _laid_out(blocks: gr.Blocks, page: _Page, guides: Sequence[GuideInfo]) -> _L
     with holder:
         page.build(guides)
     made = config.blocks.keys() - blocks_before, config.fns.keys() - events_before
-    layout = _Layout(holder.children, *map(frozenset, made))
-    page.layouts[_dimensions(guides)] = layout
-    return layout
+    return _Layout(holder.children, *map(frozenset, made))
 
 
 def _without(config: Any, layouts: Sequence[_Layout]) -> Any:
