@@ -73,7 +73,12 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     folder.begin(
         {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}, resume=resume
     )
-    folder.say("resumed" if resume else "started", command=command)
+    with folder.last_word():
+        folder.say("resumed" if resume else "started", command=command)
+        return _train(settings, command, folder, stop)
+
+
+def _train(settings: TrainSettings, command: str, folder: RunFolder, stop: StopFlag) -> Path:
     began = time.monotonic()
     base = _base(settings)
     placement = own_place(choose_placement("auto", settings.optimiser.dtype))

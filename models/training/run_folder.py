@@ -10,11 +10,14 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steering.errors import SettingsError
+from models.training.processes import Cancelled
+from steering.errors import SettingsError, TillerError
 
 PROGRESS, SETTINGS, CHECKPOINTS, GUIDE = "progress.jsonl", "settings.json", "checkpoints", "guide"
 COMPLETE = "complete"
@@ -74,6 +77,21 @@ class RunFolder:
         if self.writes:
             line = json.dumps({"event": event, "at": round(time.time(), 3), **values})
             _append(self.path / PROGRESS, line.encode() + b"\n")
+
+    @contextmanager
+    def last_word(self) -> Iterator[None]:
+        """Say that the run in here was cancelled or has failed, where it was or has, and pass the reason on."""
+        try:
+            yield
+        except Cancelled:
+            self.say("cancelled")
+            raise
+        except TillerError as error:
+            self.say("failed", message=error.message, hint=error.hint)
+            raise
+        except BaseException:
+            self.say("failed", message="The program failed.", hint="Its error output says where.")
+            raise
 
     def newest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; those that a kill left half-written are removed."""

@@ -22,7 +22,6 @@ from models.training.data import DataSettings
 from models.training.loss import LossKind, LossSettings
 from models.training.processes import Cancelled, StopFlag, is_first, launcher, leave_with
 from models.training.run import train
-from models.training.run_folder import RunFolder
 from models.training.settings import (
     DTYPES,
     AdapterSettings,
@@ -53,24 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, set_stop)
     _leave_cores()
     command = shlex.join(["python", "-m", "models.training.train", *given])
-    run = RunFolder(arguments.out, writes=is_first())
-    ended = {"event": "failed", "message": "The program failed.", "hint": "Its error output says where."}
-    code = 1
     try:
         guide = train(_settings(arguments), command, resume=arguments.resume, stop=stop)
     except Cancelled:
-        ended, code = {"event": "cancelled"}, _CANCELLED
         logger.info("Cancelled; --resume goes on.")
+        return _CANCELLED
     except TillerError as error:
-        ended, code = ended | {"message": error.message, "hint": error.hint}, 2 if isinstance(error, InputError) else 1
         logger.error("%s", error)
-    else:
-        ended, code = {}, 0
-        logger.info("The guide is in %s.", guide)
-    finally:
-        if ended and arguments.out.is_dir():
-            run.say(**ended)
-    return code
+        return 2 if isinstance(error, InputError) else 1
+    logger.info("The guide is in %s.", guide)
+    return 0
 
 
 def _leave_cores() -> None:

@@ -93,10 +93,10 @@ class GuideTrainer(Trainer):
         return weighted_mean(pairwise_losses(logprobs[0::2], logprobs[1::2], loss), weights[0::2])
 
     @property
-    def kept_step(self) -> int:
+    def kept_step(self) -> int | None:
         """The step whose weights are kept when the training is over: the best one's where one is chosen."""
         # transformers notes the best one even where it does not load it
-        return int(self.state.best_global_step if self.args.load_best_model_at_end else self.state.global_step)
+        return self.state.best_global_step if self.args.load_best_model_at_end else self.state.global_step
 
     def score(self, pairs: Sequence[Example]) -> list[Scored]:
         """Score pairs with the model as it stands; in a distributed run every process scores all of them."""
