@@ -47,7 +47,7 @@ def everything(page: SteerPage) -> list[Any]:
     """Every component a drawing may change."""
     ask = page.ask
     shown = [ask.conversation, ask.n_before, ask.prompt, *page.streamed, *settled_outputs(page)]
-    return [*shown, *blend_outputs(page), *page.sampling.inputs, page.browser_token]
+    return [*shown, *blend_outputs(page), *page.sampling.inputs, page.browser_token, page.title]
 
 
 def settled_outputs(page: SteerPage) -> list[Any]:

@@ -187,7 +187,7 @@ class SteerHandlers:
     def opened(self, request: gr.Request, token: str | None) -> Updates:
         """The page was opened, perhaps by a link to a comparison."""
         session_id, token = own_session(request), self.actions.browser_token(token)
-        updates: Updates = {self.page.browser_token: token} | self.view.opening_exponents()
+        updates: Updates = {self.page.browser_token: token} | self.view.opening()
         try:
             if comparison_id := request.query_params.get("c"):
                 restored = self.actions.restore(session_id, token, comparison_id)

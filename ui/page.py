@@ -19,8 +19,7 @@ from storage.repository import Repository
 from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording, wording_judge
 from ui.actions import SteerActions
-from ui.components import markup
-from ui.components.steer import build_steer, model_line
+from ui.components.steer import build_steer
 from ui.components.view import SteerView
 from ui.events import connect, most_runs
 from ui.forms import starting_weights
@@ -115,12 +114,6 @@ def steer_page(blocks: gr.Blocks, actions: SteerActions) -> Build:
     opens_with, live = starting_weights(actions.engine.guides), actions.settings.preset == LIVE_PRESET
 
     def build(guides: Sequence[GuideInfo]) -> None:
-        line = model_line(actions.engine.base, guides)
-        gr.HTML(
-            f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
-            f'<p class="tiller-model">{markup.escape(line)}</p>',
-            elem_id="title",
-        )
         weights = {guide.dimension: opens_with.get(guide.dimension, 0.0) for guide in guides}
         page = build_steer(actions, guides, weights, live)
         connect(page, SteerHandlers(page, actions), blocks)

@@ -242,6 +242,15 @@ def test_a_page_opened_after_another_version_tells_exponents_by_its_unit(site: S
     assert "exponent 6.50 (unit 3.25)" in str(list(before.values.values()))
 
 
+def test_a_page_opened_after_another_version_names_it_in_its_title(site: Site, engine: ScriptedEngine) -> None:
+    before = Tab(site)
+    engine.guides = (replace(GUIDES[0], id="guide-a-2", version=2, sha256="d" * 64), GUIDES[1])
+    tab = Tab(site)
+    assert "guides: guide-a, guide-b<" in before["title"]
+    assert "guides: guide-a-2, guide-b<" in tab["title"]
+    assert "<h1>Tiller</h1>" in tab["title"]
+
+
 def test_pages_opened_in_one_instant_are_laid_out_once(site: Site, engine: ScriptedEngine) -> None:
     n_events = len(site.blocks.fns)
     engine.guides = WITH_WIT

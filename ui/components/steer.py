@@ -40,6 +40,7 @@ class SteerPage:
     """Every component of the page by name; ``guides`` are those it was laid out for."""
 
     guides: tuple[GuideInfo, ...]
+    title: gr.HTML
     ask: PromptControls
     blend: BlendControls
     sampling: SamplingControls
@@ -78,6 +79,7 @@ def build_steer(
     actions: SteerActions, guides: Sequence[GuideInfo], weights: Mapping[str, float], live: bool
 ) -> SteerPage:
     """Lay the page out for these guides inside the current Blocks, the sliders at ``weights``."""
+    title = gr.HTML(page_title(actions.engine.base, guides), elem_id="title")
     browser_token = gr.BrowserState("", storage_key=BROWSER_TOKEN_KEY, secret=BROWSER_STATE_KEY)
     ask = build_prompt(actions.engine.examples)
     with gr.Row(elem_id="steer", equal_height=False):
@@ -93,11 +95,15 @@ def build_steer(
             tokens = build_tokens(guides)
             session = build_session_log()
     return SteerPage(
-        tuple(guides), ask, blend, sampling, panes, tokens, judgement, session, status, difference, browser_token
+        tuple(guides), title, ask, blend, sampling, panes, tokens, judgement, session, status, difference, browser_token
     )
 
 
-def model_line(base: BaseInfo, guides: Sequence[GuideInfo]) -> str:
-    """What is loaded, in one line."""
+def page_title(base: BaseInfo, guides: Sequence[GuideInfo]) -> str:
+    """The page's name with a line of what is loaded, as HTML."""
     names: Sequence[str] = [guide.id for guide in guides] or [wording.NO_GUIDES]
-    return wording.MODEL_LINE.format(base=base.id, device=base.device, dtype=base.dtype, guides=", ".join(names))
+    line = wording.MODEL_LINE.format(base=base.id, device=base.device, dtype=base.dtype, guides=", ".join(names))
+    return (
+        f"<h1>{markup.escape(wording.TITLE)}</h1><p>{markup.escape(wording.TAGLINE)}</p>"
+        f'<p class="tiller-model">{markup.escape(line)}</p>'
+    )

@@ -11,7 +11,7 @@ from ui import wording
 from ui.actions import Restored, SteerActions
 from ui.components import markup
 from ui.components.controls import exponent_line
-from ui.components.steer import SteerPage
+from ui.components.steer import SteerPage, page_title
 from ui.forms import MAX_WEIGHT, preset_named
 from ui.runs import Queued, Report, Withdrawn
 from ui.sessions import Response, Result, Session, TokenView
@@ -174,16 +174,17 @@ class SteerView:
             }
         )
 
-    def opening_exponents(self) -> Updates:
-        """The exponents at the opening, of guides that have another unit than when the page was laid out."""
-        units, blend = self._units, self.page.blend
-        return {
+    def opening(self) -> Updates:
+        """What other versions of the guides than the page was laid out for change: the title, and exponents."""
+        units, blend, engine = self._units, self.page.blend, self.actions.engine
+        exponents: Updates = {
             blend.exponents[guide.dimension]: exponent_line(
                 blend.sliders[guide.dimension].value, units[guide.dimension]
             )
             for guide in self.page.guides
             if guide.unit != units[guide.dimension]
         }
+        return {self.page.title: page_title(engine.base, engine.guides)} | exponents
 
     @property
     def _units(self) -> dict[str, float]:
