@@ -70,9 +70,10 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     """
     stop = stop or StopFlag()
     folder = RunFolder(settings.out, writes=is_first())
-    folder.begin(
-        {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}, resume=resume
-    )
+    asked = {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}
+    if folder.begin(asked, resume=resume):
+        _say_finished(folder)
+        return folder.guide
     with folder.last_word():
         folder.say("resumed" if resume else "started", command=command)
         return _train(settings, command, folder, stop)
@@ -225,10 +226,17 @@ def _finish(
     write_whole(aside / CARD_NAME, json.dumps({**card, "hash": hash_files(aside)}, indent=1) + "\n")
     stop.check()
     aside.rename(folder.guide)
+    _say_finished(folder)
+
+
+def _say_finished(folder: RunFolder) -> None:
+    """Tell of the guide that is in place; what the training went on from is no longer needed."""
+    if not folder.writes:
+        return
+    card = read_card(folder.guide)
+    figures = {name: card.metrics[name] for name in ("accuracy", "low", "high")}
+    folder.say("finished", guide=str(folder.guide), unit=card.unit, **figures)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    folder.say(
-        "finished", guide=str(folder.guide), unit=unit, **{name: found[name] for name in ("accuracy", "low", "high")}
-    )
 
 
 def _calibrate(

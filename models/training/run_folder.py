@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.guides import CARD_NAME
 from models.training.processes import Cancelled
 from steering.errors import SettingsError, TillerError
 
@@ -40,16 +41,18 @@ class RunFolder:
         """Where the finished guide is."""
         return self.path / GUIDE
 
-    def begin(self, settings: dict[str, Any], *, resume: bool) -> None:
+    def begin(self, settings: dict[str, Any], *, resume: bool) -> bool:
         """Make the folder, or check that the one that is there can go on.
+
+        Returns whether nothing is left to do but to say ``finished``: a kill came between the guide and the word.
 
         Raises:
             SettingsError: the folder is there and ``resume`` is not asked for, the guide is finished, or the run in it
                 had other settings or data.
         """
         if not self.writes:
-            return  # the first process looks; a reason to stop ends all of them
-        if self.guide.exists():
+            return resume and self.guide.exists()  # the first process looks; a reason to stop ends all of them
+        if self.guide.exists() and not (resume and self._is_untold()):
             raise SettingsError(f"The guide in {self.guide} is finished.", hint="Give another --out.")
         file = self.path / SETTINGS
         if file.exists():
@@ -62,6 +65,13 @@ class RunFolder:
             raise SettingsError(f"{self.path} is not empty and no run.", hint="Give another --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(settings, indent=2) + "\n")
+        return self.guide.exists()
+
+    def _is_untold(self) -> bool:
+        """Whether the guide is a run's own, which appears with its card, and the progress does not know of it."""
+        return (self.guide / CARD_NAME).exists() and all(
+            each["event"] != "finished" for each in read_progress(self.path)
+        )
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

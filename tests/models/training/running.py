@@ -66,7 +66,8 @@ def run_aside(
     Args:
         arguments: of the command.
         moment: when the first process is sent a signal: ``"step 8"`` or another event with its step, ``"stage …"``, or
-            ``"saving 12"``, where the checkpoint of that step is written and not yet said to be complete.
+            ``"saving 12"``, where the checkpoint of that step is written and not yet said to be complete, or
+            ``"guide in place"``, where that is not yet told of.
         number: the signal.
         n_processes: how many train the guide together.
         environment: what else a launcher tells them.
@@ -116,6 +117,14 @@ def _hit_at(moment: str, number: signal.Signals) -> None:
         save(watch, args, state, control, **more)
 
     Watch.on_save = on_save  # type: ignore[method-assign]
+    rename = Path.rename
+
+    def rename_and_tell(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        hit(f"{target.name} in place")
+        return renamed
+
+    Path.rename = rename_and_tell  # type: ignore[method-assign,assignment]
 
 
 def _shard_on_a_cpu() -> None:

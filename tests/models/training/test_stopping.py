@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.guides import read_card
+from models.guides import hash_files, read_card
 from models.training.loss import LossSettings
 from models.training.processes import Cancelled, StopFlag
 from models.training.run import train
 from models.training.run_folder import COMPLETE, RunFolder, read_progress
-from models.training.settings import TrainSettings
+from models.training.settings import CalibrationSettings, TrainSettings
 from steering.errors import SettingsError
-from tests.models.training.conftest import some_rows, some_settings, write_rows
+from tests.models.training.conftest import SHORT, some_rows, some_settings, write_rows
 from tests.models.training.running import command, run_aside, weights
 
 
@@ -66,6 +66,28 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_with(tmp_path
     assert newest is not None
     assert newest.name == "checkpoint-20"
     assert not (folder.checkpoints / "checkpoint-100").exists()
+
+
+def test_a_guide_that_a_kill_left_untold_is_told_of_by_resume(settings: TrainSettings) -> None:
+    """It was refused as finished, and nobody that watched the progress ever knew of it."""
+    settings = replace(settings, optimiser=SHORT, calibration=CalibrationSettings(n_prompts=0))
+    assert run_aside(command(settings), "guide in place") == [-signal.SIGKILL]
+    guide = settings.out / "guide"
+    *_, last = read_progress(settings.out)
+    assert last["event"] != "finished"
+    card = read_card(guide)
+    assert card.hash == hash_files(guide)
+    assert run_aside(command(settings)) == [2]
+    assert run_aside(command(settings, "--resume")) == [0]
+    events = read_progress(settings.out)
+    assert [event["event"] for event in events].count("finished") == 1
+    figures = {name: events[-1][name] for name in ("guide", "unit", "accuracy", "low", "high")}
+    assert figures == {"guide": str(guide), "unit": card.unit} | {
+        name: card.metrics[name] for name in ("accuracy", "low", "high")
+    }
+    assert read_card(guide) == card
+    assert sorted(path.name for path in settings.out.iterdir()) == ["guide", "progress.jsonl", "settings.json"]
+    assert run_aside(command(settings, "--resume")) == [2]
 
 
 @pytest.mark.parametrize("what", ["finished", "not_asked", "other_settings", "other_data", "no_run"])
