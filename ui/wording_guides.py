@@ -8,6 +8,8 @@ LIST = "All guides"
 NO_GUIDES = "There is no guide yet. Retrain one below, or import one on the command line: guides import."
 ANSWERS = "Version {number} answers."
 NOBODY_ANSWERS = "None of its versions answers."
+BEHIND = "Version {number} is published, but does not answer yet: press “Look again”."
+BEHIND_TO_NONE = "It was rolled back to no guide, but answers still: press “Look again”."
 NO_SLIDER = "A new guide: its slider appears on pages of Steer that are opened, or loaded again, from now on."
 CAPTION = "Versions of {dimension}"
 HEADERS = ("Version", "State", "From", "Pairs", "Held-out accuracy", "Unit", "Made")
@@ -163,6 +165,7 @@ PUBLISHED_ITSELF = (
 NOT_PUBLISHED_ITSELF = {
     "off": "It was not published by itself: that was turned off meanwhile for {names}.",
     "superseded": "It was not published by itself: another version than the one it was compared with answers now.",
+    "taken_back": "It was not published by itself: somebody published it and took it back.",
     "not_better": (
         "It was not published by itself: it is not shown to be better on held-out pairs with 95 % confidence."
     ),

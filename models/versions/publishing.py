@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,8 +75,11 @@ class GuideVersions:
         check_beside(self.engine, guide)
         return self.registry.add(folder, guide.info.dimension, added_from(source, revision))
 
-    def publish(self, dimension: str, number: int) -> Version:
+    def publish(self, dimension: str, number: int, *, check: Callable[[], object] | None = None) -> Version:
         """Make a version the active one and have new requests answered by it; those under way end as they began.
+
+        ``check`` is for who publishes without a person's word: it is called when no thread here, and again when no
+        other process, can publish or roll back anything. What it raises is passed on; the guide that answered goes on.
 
         Raises:
             InputError: there is no such version.
@@ -84,7 +87,9 @@ class GuideVersions:
         """
         with self._one_at_a_time:
             version = self.registry.version(dimension, number)
-            self._answer_with(dimension, version, PUBLISHED)
+            if check is not None:
+                check()  # before anything is loaded; below once more, as loading takes its time
+            self._answer_with(dimension, version, PUBLISHED, check)
             return version
 
     def roll_back(self, dimension: str) -> Version | None:
@@ -122,12 +127,14 @@ class GuideVersions:
                 self._use(guides)
             return changed
 
-    def _answer_with(self, dimension: str, version: Version | None, why: str) -> None:
+    def _answer_with(
+        self, dimension: str, version: Version | None, why: str, check: Callable[[], object] | None = None
+    ) -> None:
         before = self.engine.parts.guides
         self._use(self._with(before, dimension, version))
         number = None if version is None else version.number
         try:
-            self.registry.activate(dimension, number, why=why)
+            self.registry.activate(dimension, number, why=why, check=check)
         except BaseException:
             self._use(before)
             raise

@@ -9,7 +9,7 @@ are read only.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,8 +185,13 @@ class Registry:
                 sync_folder(self.root)
         return self.version(dimension, number)
 
-    def activate(self, dimension: str, number: int | None, *, why: str = PUBLISHED) -> Activation:
+    def activate(
+        self, dimension: str, number: int | None, *, why: str = PUBLISHED, check: Callable[[], object] | None = None
+    ) -> Activation:
         """Make a version the active one, or none where that is rolled back to; again changes nothing.
+
+        ``check`` is called when no other process can activate anything: what it raises is passed on, and nothing
+        was activated.
 
         Raises:
             InputError: there is no such version, or ``why`` is rolled back and it is not the one before.
@@ -195,6 +200,8 @@ class Registry:
         assert number is not None or why == ROLLED_BACK
         version = None if number is None else self.version(dimension, number)
         with told_as_load_error(self.root), locked(self.root):
+            if check is not None:
+                check()
             if why == ROLLED_BACK and _number(self.before(dimension)) != number:
                 raise InputError(f"That is not what was active for {dimension!r} before.", hint="Publish it instead.")
             made = Activation(self.base_id, dimension, number, sha256_of(version) or "", why, now())

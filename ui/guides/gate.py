@@ -97,6 +97,8 @@ class Refusal(StrEnum):
     """A study does not ask for it any more."""
     SUPERSEDED = "superseded"
     """Another version answers now than the one it was compared with."""
+    TAKEN_BACK = "taken_back"
+    """Somebody published it meanwhile and took it back."""
     NOT_BETTER = "not_better"
     WORSE = "worse"
     """Other dimensions lose more than the margin."""
@@ -121,15 +123,18 @@ def decision_from(values: Mapping[str, Any]) -> Decision:
     return Decision(values["margin"], refusal, tuple(values["names"]))
 
 
-def decide(now: Gate, verdict: Verdict, *, is_superseded: bool) -> Decision:
+def decide(now: Gate, verdict: Verdict, *, is_superseded: bool, is_taken_back: bool) -> Decision:
     """Whether a version with this verdict is published by itself, where its studies say ``now``.
 
-    ``is_superseded``: the version it was compared with is not the one that answers any more.
+    ``is_superseded``: the version it was compared with is not the one that answers any more. ``is_taken_back``: it is
+    again, after somebody published the new one.
     """
     if not now.is_asked_for:
         return Decision(verdict.margin, Refusal.OFF, tuple(one.name for one in now.against))
     if is_superseded:
         return Decision(verdict.margin, Refusal.SUPERSEDED)
+    if is_taken_back:
+        return Decision(verdict.margin, Refusal.TAKEN_BACK)
     if not verdict.is_known or not verdict.is_better:
         return Decision(verdict.margin, Refusal.NOT_BETTER)
     if verdict.worse:

@@ -19,7 +19,7 @@ from ui import wording
 from ui import wording_guides as words
 from ui.guides import processes
 from ui.guides.asking import Ask, pace_of
-from ui.guides.gate import Gate, decide, gate_of, studies_in, studies_meant
+from ui.guides.gate import Decision, Gate, decide, gate_of, studies_in, studies_meant
 from ui.guides.runs import CAN_GO_ON, UNDER_WAY, RetrainFolder, Stage, folders, make_folder
 from ui.guides.usable import usable
 from ui.guides.verdict import verdict_of
@@ -29,6 +29,14 @@ POLL_SECONDS = 0.5
 N_CALIBRATION_PROMPTS = 16
 
 logger = logging.getLogger(__name__)
+
+
+class _RefusedError(Exception):
+    """A version is not published by itself."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(str(decision.refusal))
+        self.decision = decision
 
 
 class Retrainer:
@@ -219,17 +227,39 @@ class Retrainer:
         """Publish the new version if every study still asks for that and the gate holds; note what was decided."""
         dimension, number = folder.ask.dimension, folder.version
         assert number is not None
+        try:
+            decision = self._decided(folder)
+            if self._active_number(dimension) != number:
+                # people publish, roll back and change their studies while this waits for its turn
+                self._versions.publish(dimension, number, check=lambda: self._decided(folder))
+        except _RefusedError as refused:
+            decision = refused.decision
+        folder.note(decision=decision.as_json())
+
+    def _decided(self, folder: RetrainFolder) -> Decision:
+        """What speaks for publishing now; raises _RefusedError where anything speaks against it."""
+        dimension, number = folder.ask.dimension, folder.version
+        assert number is not None
         card = self._versions.registry.version(dimension, number).card
         asked = folder.gate
         now = gate_of(self._studies, [one.study_id for one in asked.said])
         verdict = verdict_of(folder.assessed, card, min(asked.margin, now.margin))
-        active = self._versions.active(dimension)
-        answers = None if active is None else active.number
+        answers = self._active_number(dimension)
+        was_published = any(each.version == number for each in self._versions.history(dimension))
         # its own number: it was published, and something ended this before that was noted
-        decision = decide(now, verdict, is_superseded=answers not in (folder.old, number))
-        if decision.refusal is None and answers != number:
-            self._versions.publish(dimension, number)
-        folder.note(decision=decision.as_json())
+        decision = decide(
+            now,
+            verdict,
+            is_superseded=answers not in (folder.old, number),
+            is_taken_back=was_published and answers != number,
+        )
+        if decision.refusal is not None:
+            raise _RefusedError(decision)
+        return decision
+
+    def _active_number(self, dimension: str) -> int | None:
+        active = self._versions.active(dimension)
+        return None if active is None else active.number
 
     def _assessing(self, folder: RetrainFolder) -> list[str]:
         settings = self._settings

@@ -1,5 +1,6 @@
 """Versions and the engine that answers with them: what is refused, what goes on, and what a start makes of it."""
 
+import fcntl
 import json
 import logging
 import random
@@ -132,6 +133,48 @@ def test_an_active_version_that_cannot_be_stored_as_such_does_not_answer(
             two.publish("wit", 1)
     assert two.answering("wit") == 2
     assert texts(two.engine, ask()) == before
+
+
+class RefusedError(Exception):
+    """What the one who publishes without a person's word raises."""
+
+
+@pytest.mark.parametrize("refused_at", [1, 2])
+def test_what_is_refused_by_its_check_is_not_published_and_the_guide_that_answered_goes_on(
+    two: GuideVersions, refused_at: int
+) -> None:
+    before, n_checked = texts(two.engine, ask()), 0
+
+    def check() -> None:
+        nonlocal n_checked
+        n_checked += 1
+        if n_checked == refused_at:
+            raise RefusedError
+
+    with pytest.raises(RefusedError):
+        two.publish("wit", 1, check=check)
+    assert n_checked == refused_at
+    assert [each.version for each in two.history()] == [1, 2]
+    assert two.answering("wit") == 2
+    assert texts(two.engine, ask()) == before
+    two.publish("wit", 1, check=check)
+    assert two.answering("wit") == 1
+
+
+def test_a_check_is_made_where_no_thread_and_at_last_no_process_can_publish_meanwhile(two: GuideVersions) -> None:
+    found = []
+
+    def check() -> None:
+        with (two.registry.root / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_alone = False
+            except BlockingIOError:
+                is_alone = True
+        found.append((two._one_at_a_time.locked(), is_alone))
+
+    two.publish("wit", 1, check=check)
+    assert found == [(True, False), (True, True)]
 
 
 def test_a_start_takes_the_active_versions(two: GuideVersions, world: World, tmp_path: Path) -> None:

@@ -94,18 +94,20 @@ def test_the_studies_meant_are_those_whose_judgements_are_written_for_the_traini
 
 
 @pytest.mark.parametrize(
-    ("publish", "verdict", "is_superseded", "expected"),
+    ("publish", "verdict", "meanwhile", "expected"),
     [
-        (ON, GOOD, False, Decision(0.05)),
-        (OFF, GOOD, False, Decision(0.05, Refusal.OFF, ("Wits",))),
-        (ON, GOOD, True, Decision(0.05, Refusal.SUPERSEDED)),
-        (ON, Verdict(is_better=False, worse=()), False, Decision(0.1, Refusal.NOT_BETTER)),
-        (ON, Verdict(is_better=True, worse=(), is_known=False), False, Decision(0.1, Refusal.NOT_BETTER)),
-        (ON, Verdict(is_better=True, worse=("care",)), False, Decision(0.1, Refusal.WORSE, ("care",))),
+        (ON, GOOD, "", Decision(0.05)),
+        (OFF, GOOD, "", Decision(0.05, Refusal.OFF, ("Wits",))),
+        (ON, GOOD, "superseded", Decision(0.05, Refusal.SUPERSEDED)),
+        (ON, GOOD, "taken back", Decision(0.05, Refusal.TAKEN_BACK)),
+        (ON, Verdict(is_better=False, worse=()), "", Decision(0.1, Refusal.NOT_BETTER)),
+        (ON, Verdict(is_better=True, worse=(), is_known=False), "", Decision(0.1, Refusal.NOT_BETTER)),
+        (ON, Verdict(is_better=True, worse=("care",)), "", Decision(0.1, Refusal.WORSE, ("care",))),
     ],
 )
 def test_a_version_is_published_by_itself_only_where_nothing_speaks_against_it(
-    publish: Publishing, verdict: Verdict, is_superseded: bool, expected: Decision
+    publish: Publishing, verdict: Verdict, meanwhile: str, expected: Decision
 ) -> None:
     gate = Gate((Said("5" * 32, "Wits", publish),))
-    assert decide(gate, verdict, is_superseded=is_superseded) == expected
+    is_superseded, is_taken_back = meanwhile == "superseded", meanwhile == "taken back"
+    assert decide(gate, verdict, is_superseded=is_superseded, is_taken_back=is_taken_back) == expected

@@ -1,5 +1,6 @@
 """What the Guides page shows of versions and trainings; nothing a card or a person says becomes HTML."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ui.guides.verdict import Verdict
 
 HOSTILE = "<img src>${alert(1)}"
 STEPS = [{"event": "step", "step": n, "n_steps": 4, "loss": 1.0 / n, "seconds_left": 8.0 - 2 * n} for n in (1, 2, 3)]
+NEW_GUIDE = "A new guide: its slider appears on pages of Steer that are opened, or loaded again, from now on."
 EVALUATED = {"event": "held_out", "step": 2, "n_steps": 4, "held_out_accuracy": 0.75, "held_out_loss": 0.5}
 
 
@@ -43,6 +45,30 @@ def test_a_card_has_every_version_with_lineage_figures_and_state() -> None:
     assert "its slider appears" not in html
     assert "its slider appears" in guides_markup.cards([GuideView("wit", (second,), 2, 1, 2)], ["kindness"])
     assert "There is no guide yet" in guides_markup.cards([], [])
+
+
+@pytest.mark.parametrize(
+    ("active", "answering", "sliders", "told"),
+    [
+        (1, 1, ["wit"], "Version 1 answers."),
+        (2, 1, ["wit"], "Version 1 answers. Version 2 is published, but does not answer yet: press “Look again”."),
+        (
+            1,
+            None,
+            [],
+            "None of its versions answers. Version 1 is published, but does not answer yet: press “Look again”.",
+        ),
+        (None, 1, ["wit"], "Version 1 answers. It was rolled back to no guide, but answers still: press “Look again”."),
+        (None, None, [], "None of its versions answers."),
+        (0, None, ["wit"], "Version 0 answers."),  # the preset's, whose card has no number
+        (1, 1, [], f"Version 1 answers. {NEW_GUIDE}"),
+    ],
+)
+def test_a_card_says_what_answers_and_to_look_again_where_another_version_shall(
+    active: int | None, answering: int | None, sliders: list[str], told: str
+) -> None:
+    html = guides_markup.cards([GuideView("wit", (a_version(1),), active, None, answering)], sliders)
+    assert " ".join(re.findall("<p>(.*?)</p>", html)) == told
 
 
 def test_what_cards_and_people_say_never_becomes_html(tmp_path: Path) -> None:

@@ -113,9 +113,13 @@ def test_what_was_published_on_the_command_line_is_taken_in(tmp_path: Path) -> N
         visitor.open()
         assert "Nothing else was published" in visitor.call("look_again", visitor.token)
         visitor.versions.registry.activate("wit", 1)  # as `guides publish` does
+        assert "does not answer yet: press “Look again”" in visitor.call("guides_opened")
         assert "not known to the server" in visitor.call("look_again", "0" * 64)
         assert visitor.versions.answering("wit") is None  # the preset's has no number
-        assert "answering now: wit version 1" in visitor.call("look_again", visitor.token)
+        taken_in = visitor.call("look_again", visitor.token)
+        assert "answering now: wit version 1" in taken_in
+        assert "Version 1 answers." in taken_in
+        assert "does not answer yet" not in taken_in
         assert visitor.versions.answering("wit") == 1
 
 

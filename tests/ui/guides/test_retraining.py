@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from models.options import EngineOptions
 from models.presets import load_preset
 from models.training.run_folder import RunFolder, write_whole
 from models.versions.publishing import GuideVersions
+from models.versions.registry import ROLLED_BACK
 from models.versions.starting import load_published
 from steering.errors import BusyError, InputError
 from storage.database import open_database
@@ -235,6 +236,52 @@ def test_a_server_that_was_killed_after_publishing_finds_it_published_once(place
     place.versions.publish("wit", 1)  # and the note of it was never written
     assert "It was published by itself" in decided(place, folder)
     assert len(place.versions.history("wit")) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "meanwhile"),
+    [
+        ("waits for its turn", "published"),
+        ("waits for its turn", "taken back"),
+        ("waits for its turn", "turned off"),
+        ("loads", "published by a command"),  # no other thread can publish while one loads
+        ("loads", "turned off"),
+    ],
+)
+def test_what_a_person_does_while_publishing_waits_or_loads_stays_as_the_person_wants_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, where: str, meanwhile: str
+) -> None:
+    place.publishes()
+    folder = compared(place)
+    other = place.versions.add(str(folder.guide), "wit").number
+    registry, publish, activate = place.versions.registry, place.versions.publish, place.versions.registry.activate
+
+    def person() -> None:
+        if meanwhile == "turned off":
+            place.publishes(enabled=False)
+        elif meanwhile == "taken back":
+            activate("wit", folder.version)
+            activate("wit", 0, why=ROLLED_BACK)
+        elif meanwhile == "published by a command":
+            activate("wit", other)
+        else:
+            publish("wit", other)
+
+    def late(do: Callable[..., object]) -> Callable[..., object]:
+        def doing(*given: object, **named: object) -> object:
+            person()
+            return do(*given, **named)
+
+        return doing
+
+    if where == "loads":
+        monkeypatch.setattr(registry, "activate", late(activate))
+    else:
+        monkeypatch.setattr(place.versions, "publish", late(publish))
+    told = decided(place, folder)
+    expected = {"taken back": "somebody published it and took it back", "turned off": "turned off meanwhile"}
+    assert expected.get(meanwhile, "another version than the one it was compared with") in told
+    assert place.active() == (other if "published" in meanwhile else 0)
 
 
 def test_training_further_asks_the_studies_of_the_judgements_that_are_mixed_in_too(place: Place) -> None:
