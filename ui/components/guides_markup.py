@@ -13,6 +13,7 @@ from ui.wording_studies import nats
 
 HASH_CHARS = 12
 DAY_CHARS = 10
+NOT_NUMBERED = 0  # the preset's own guide where its card has no number, so that the engine knows none either
 
 
 def cards(guides: Sequence[GuideView], sliders: Iterable[str]) -> str:
@@ -25,13 +26,22 @@ def cards(guides: Sequence[GuideView], sliders: Iterable[str]) -> str:
 
 def _card(guide: GuideView, has_slider: bool) -> str:
     name = title_of(guide.dimension)
-    answers = wording.ANSWERS.format(number=guide.active) if guide.active is not None else wording.NOBODY_ANSWERS
-    told = [f"<p>{escape(answers)}</p>"]
-    if guide.active is not None and not has_slider:
-        told.append(f"<p>{escape(wording.NO_SLIDER)}</p>")
+    told = "".join(f"<p>{escape(line)}</p>" for line in _told(guide, has_slider))
     rows = [_row(version, guide) for version in guide.versions]
     versions = table(wording.CAPTION.format(dimension=name), wording.HEADERS, rows)
-    return f"<li><h3>{escape(name)}</h3>{''.join(told)}{versions}</li>"
+    return f"<li><h3>{escape(name)}</h3>{told}{versions}</li>"
+
+
+def _told(guide: GuideView, has_slider: bool) -> list[str]:
+    answering = guide.answering
+    if answering is None and guide.active == NOT_NUMBERED:
+        answering = NOT_NUMBERED
+    told = [wording.NOBODY_ANSWERS if answering is None else wording.ANSWERS.format(number=answering)]
+    if answering != guide.active:
+        told.append(wording.BEHIND_TO_NONE if guide.active is None else wording.BEHIND.format(number=guide.active))
+    if answering is not None and not has_slider:
+        told.append(wording.NO_SLIDER)
+    return told
 
 
 def _row(version: Version, guide: GuideView) -> tuple[str, ...]:

@@ -51,12 +51,12 @@ def test_a_card_has_every_version_with_lineage_figures_and_state() -> None:
     ("active", "answering", "sliders", "told"),
     [
         (1, 1, ["wit"], "Version 1 answers."),
-        (2, 1, ["wit"], "Version 1 answers. Version 2 is published, but does not answer yet: press “Look again”."),
+        (2, 1, ["wit"], "Version 1 answers. Version 2 is the active one, but does not answer yet: press “Look again”."),
         (
             1,
             None,
             [],
-            "None of its versions answers. Version 1 is published, but does not answer yet: press “Look again”.",
+            "None of its versions answers. Version 1 is the active one, but does not answer yet: press “Look again”.",
         ),
         (None, 1, ["wit"], "Version 1 answers. It was rolled back to no guide, but answers still: press “Look again”."),
         (None, None, [], "None of its versions answers."),
