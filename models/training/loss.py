@@ -112,27 +112,37 @@ def unpaired_losses(logprobs: Tensor, signs: Tensor, shift: Tensor, beta: float)
 class RewardShift:
     """δ of the unpaired loss: halfway between the mean rewards of good and of bad responses.
 
-    Means are exponential over batches, so that they follow a model that is being trained. A kind of response that has
-    not been seen yet does not count.
+    Means are exponential over steps, so that they follow a model that is being trained. A step's rewards count for the
+    next one: all parts of a step, in whatever process and by turns, have the same δ. A kind of response that has not
+    been seen yet does not count.
     """
 
     def __init__(self, means: tuple[float | None, float | None] = (None, None), decay: float = 0.95) -> None:
         self.means = means
         self._decay = decay
+        self._heard: Tensor | None = None
 
-    def update(
-        self, rewards: Tensor, signs: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda sums: sums
-    ) -> Tensor:
-        """Take in the rewards (N,) of a batch with signs (N,); returns δ, a scalar on their device.
+    @property
+    def is_new(self) -> bool:
+        """Whether no response has been taken in."""
+        return self.means == (None, None)
 
-        ``everywhere`` adds sums up over all processes that have a part of the batch; it may change its argument.
+    def hear(self, rewards: Tensor, signs: Tensor) -> None:
+        """Note the rewards (N,) of a part of a step with signs (N,)."""
+        rewards, kinds = rewards.detach(), (signs > 0, signs < 0)
+        sums = torch.stack([part for kind in kinds for part in (rewards[kind].sum(), kind.sum())])
+        self._heard = sums if self._heard is None else self._heard + sums
+
+    def follow(self, everywhere: Callable[[Tensor], Tensor] = lambda sums: sums) -> None:
+        """Take in a step, all that was heard since the last one.
+
+        ``everywhere`` adds sums up over all processes that have a part of the step; it may change its argument.
         """
-        rewards = rewards.detach()
-        kinds = (signs > 0, signs < 0)
-        sums = everywhere(torch.stack([part for kind in kinds for part in (rewards[kind].sum(), kind.sum())]))
-        good, n_good, bad, n_bad = sums.tolist()
+        if self._heard is None:
+            return
+        good, n_good, bad, n_bad = everywhere(self._heard).tolist()
         self.means = (self._follow(self.means[0], good, n_good), self._follow(self.means[1], bad, n_bad))
-        return rewards.new_tensor(self.value)
+        self._heard = None
 
     @property
     def value(self) -> float:

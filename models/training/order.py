@@ -34,15 +34,22 @@ def training_order(
     return ordered
 
 
-def in_whole_steps(order: Sequence[Example], batch_size: int, layout: Layout) -> list[Example]:
-    """Fill the last step up to ``batch_size`` examples without changing its mean loss.
+def in_whole_steps(
+    order: Sequence[Example], batch_size: int, layout: Layout, *, by_response: bool = False
+) -> list[Example]:
+    """Fill the last step up to ``batch_size`` examples, and weigh them so that parts of a step add up to its mean loss.
 
-    A step is divided into parts of equal size, by turns and by processes, and the means of the parts are averaged. So
-    that this is the mean of the examples, what fills the last step up weighs nothing and the others the more.
+    A step is divided into parts of so many examples each, by turns and by processes; the sum of a part's weighted
+    losses is divided by its examples, and the parts are averaged. So that this is the mean over the examples of the
+    step, what fills the last one up weighs nothing and the others the more. With ``by_response`` it is the mean over
+    the responses of the step, of which an example has one or two and a part more or fewer than another.
     """
-    n_odd = len(order) % batch_size
-    if not n_odd:
-        return list(order)
-    last = [replace(each, weight=each.weight * batch_size / n_odd) for each in order[-n_odd:]]
-    filler = replace(min(last, key=lambda each: each.n_tokens(layout)), weight=0.0)
-    return [*order[:-n_odd], *last, *[filler] * (batch_size - n_odd)]
+    steps = []
+    for start in range(0, len(order), batch_size):
+        step = order[start : start + batch_size]
+        n = sum(len(each.responses) for each in step) if by_response else len(step)
+        if n != batch_size:
+            step = [replace(each, weight=each.weight * batch_size / n) for each in step]
+        filler = replace(min(step, key=lambda each: each.n_tokens(layout)), weight=0.0)
+        steps += [*step, *[filler] * (batch_size - len(step))]
+    return steps

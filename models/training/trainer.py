@@ -60,7 +60,8 @@ class GuideTrainer(Trainer):
 
     def __init__(self, trainee: Trainee, lesson: Lesson, args: TrainingArguments, callbacks: list[TrainerCallback]):
         batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self._order = in_whole_steps(lesson.order, batch_size, lesson.layout)
+        self._is_unpaired = lesson.loss.kind is LossKind.UNPAIRED
+        self._order = in_whole_steps(lesson.order, batch_size, lesson.layout, by_response=self._is_unpaired)
         super().__init__(
             model=trainee.model,
             args=args,
@@ -71,7 +72,7 @@ class GuideTrainer(Trainer):
         )
         self.trainee, self.lesson = trainee, lesson
         self.shift = RewardShift()
-        # the loss is a mean over pairs, and all parts of a step are equal: the Trainer averages them
+        # all parts of a step are equal in examples, by which their losses are divided: the Trainer averages them
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -82,15 +83,31 @@ class GuideTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Return the mean loss of a batch, which is a scalar."""
+        """Return the loss of a part of a step, which is a scalar; the mean over the parts is that of the step."""
         logprobs = batch_logprobs(model, self.trainee.head, inputs, self.lesson.layout)
         loss, signs, weights = self.lesson.loss, inputs["signs"], inputs["weights"]
-        if loss.kind is LossKind.UNPAIRED:
-            counted = weights > 0  # what fills a step up does not
-            everywhere = partial(self.accelerator.reduce, reduction="sum")
-            shift = self.shift.update(loss.beta * logprobs[counted], signs[counted], everywhere)
-            return weighted_mean(unpaired_losses(logprobs, signs, shift, loss.beta), weights)
-        return weighted_mean(pairwise_losses(logprobs[0::2], logprobs[1::2], loss), weights[0::2])
+        if not self._is_unpaired:
+            return weighted_mean(pairwise_losses(logprobs[0::2], logprobs[1::2], loss), weights[0::2])
+        shift = logprobs.new_tensor(self.shift.value)
+        losses = unpaired_losses(logprobs, signs, shift, loss.beta) * weights
+        self._hear(logprobs, inputs)
+        if self.accelerator.sync_gradients:  # the last part of the step
+            self.shift.follow(partial(self.accelerator.reduce, reduction="sum"))
+        return losses.sum() / self.args.per_device_train_batch_size
+
+    def _hear(self, logprobs: Tensor, inputs: Batch) -> None:
+        counted = inputs["weights"] > 0  # what fills a step up does not
+        self.shift.hear(self.lesson.loss.beta * logprobs[counted], inputs["signs"][counted])
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """Return the parts of a step; before the first one their rewards say where the unpaired loss begins."""
+        parts, n_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self._is_unpaired and self.shift.is_new:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for part in map(self._prepare_inputs, parts):
+                    self._hear(batch_logprobs(self._scoring, self.trainee.head, part, self.lesson.layout), part)
+            self.shift.follow(partial(self.accelerator.reduce, reduction="sum"))
+        return parts, n_items
 
     @property
     def kept_step(self) -> int | None:
@@ -98,11 +115,15 @@ class GuideTrainer(Trainer):
         # transformers notes the best one even where it does not load it
         return self.state.best_global_step if self.args.load_best_model_at_end else self.state.global_step
 
+    @property
+    def _scoring(self) -> nn.Module:
+        return self.model_wrapped if self.is_fsdp_enabled else self.trainee.model
+
     def score(self, pairs: Sequence[Example]) -> list[Scored]:
         """Score pairs with the model as it stands; in a distributed run every process scores all of them."""
         with self.compute_loss_context_manager():
             return score_pairs(
-                self.model_wrapped if self.is_fsdp_enabled else self.trainee.model,
+                self._scoring,
                 self.trainee.head,
                 pairs,
                 self.lesson.layout,

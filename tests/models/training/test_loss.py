@@ -153,15 +153,20 @@ def test_the_unpaired_loss_is_the_papers_formula() -> None:
 
 
 def test_the_shift_is_halfway_between_the_mean_rewards_of_good_and_bad_responses_however_many_there_are() -> None:
-    rewards = torch.tensor([2.0, -1.0, -2.0, -3.0], requires_grad=True)
-    shift = RewardShift().update(rewards, torch.tensor([1.0, -1.0, -1.0, -1.0]))
-    assert shift.item() == pytest.approx((2.0 + -2.0) / 2)
-    assert not shift.requires_grad
+    shift = RewardShift()
+    assert shift.is_new
+    shift.hear(torch.tensor([2.0, -1.0, -2.0, -3.0], requires_grad=True), torch.tensor([1.0, -1.0, -1.0, -1.0]))
+    assert (shift.is_new, shift.value) == (True, 0.0), "a step counts when it is over"
+    shift.follow()
+    assert shift.value == pytest.approx((2.0 + -2.0) / 2)
+    assert not shift.is_new
 
 
 def test_the_shift_follows_and_a_kind_that_is_missing_in_a_batch_keeps_its_mean() -> None:
     shift = RewardShift((1.0, -1.0), decay=0.9)
-    shift.update(torch.tensor([2.0]), torch.tensor([1.0]))
+    shift.hear(torch.tensor([2.0]), torch.tensor([1.0]))
+    shift.follow()
+    shift.follow()  # nothing was heard since
     assert shift.means == (pytest.approx(1.1), -1.0)
     assert RewardShift().value == 0.0
 
@@ -200,14 +205,19 @@ def test_a_setting_without_meaning_is_refused(values: dict[str, object]) -> None
     assert caught.value.hint
 
 
-def test_the_shift_is_one_for_all_processes_though_each_has_another_part_of_the_batch() -> None:
+def test_the_shift_is_one_for_all_turns_and_processes_though_each_has_another_part_of_the_step() -> None:
     rewards, signs = torch.tensor([2.0, -1.0, -2.0, -3.0, 6.0]), torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0])
-    whole = RewardShift((1.0, -1.0)).update(rewards, signs)
+    expected = (pytest.approx(0.95 * 1.0 + 0.05 * 4.0), pytest.approx(0.95 * -1.0 + 0.05 * -2.0))
     halves = [(rewards[:1], signs[:1]), (rewards[1:], signs[1:])]
+    by_turns = RewardShift((1.0, -1.0))
+    for part in halves:
+        by_turns.hear(*part)
+    by_turns.follow()
+    assert by_turns.means == expected
     told: list[torch.Tensor] = []
-    for part in halves:
-        RewardShift().update(*part, lambda sums: told.append(sums.clone()) or sums)
-    for part in halves:
-        shift = RewardShift((1.0, -1.0))
-        assert shift.update(*part, lambda _: told[0] + told[1]) == whole
-        assert shift.means == (pytest.approx(0.95 * 1.0 + 0.05 * 4.0), pytest.approx(0.95 * -1.0 + 0.05 * -2.0))
+    for everywhere in (lambda sums: told.append(sums.clone()) or sums, lambda _: told[0] + told[1]):
+        processes = [RewardShift((1.0, -1.0)) for _ in halves]
+        for shift, part in zip(processes, halves, strict=True):
+            shift.hear(*part)
+            shift.follow(everywhere)
+    assert [shift.means for shift in processes] == [expected, expected]
