@@ -155,7 +155,7 @@ class GuidesHandlers:
         """A second has passed while something is under way."""
         own_session(request)
         run = self._run(drawn)
-        is_over = not run[self.page.run.timer].active
+        is_over = not run[self.page.run.timer]["active"]
         return run | (self._versions() if is_over else {})  # a new version is there
 
     def _private(self, request: gr.Request, token: object) -> str:

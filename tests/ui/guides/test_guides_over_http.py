@@ -123,6 +123,16 @@ def test_what_was_published_on_the_command_line_is_taken_in(tmp_path: Path) -> N
         assert visitor.versions.answering("wit") == 1
 
 
+def test_a_page_that_looks_while_nothing_is_under_way_any_more_is_told_the_versions(tmp_path: Path) -> None:
+    with serving(tmp_path) as visitor:
+        visitor.open()
+        looked = visitor.call("tick", "")
+        assert "went wrong" not in looked
+        assert "wit/1" in looked
+        timers = [value for value in json.loads(looked)["data"] if isinstance(value, dict) and "active" in value]
+        assert [timer["active"] for timer in timers] == [False]
+
+
 def test_two_versions_are_compared_by_their_cards(tmp_path: Path) -> None:
     with serving(tmp_path) as visitor:
         visitor.open()
