@@ -20,7 +20,7 @@ run: $(RUNTIME)
 # A file's tests run one after the other, files beside one another on the cores there are; with a thread each, for more
 # would wait for one another. To see prints or use a debugger: make test ARGS="-n 0 -s".
 test: $(DEV)
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # All three say what they found, whichever fails.
 check: $(DEV)

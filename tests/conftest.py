@@ -22,6 +22,12 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # a slow machine
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: the last one to end should be a short one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of later collections of garbage.
 

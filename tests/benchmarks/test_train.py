@@ -13,6 +13,9 @@ from tests.models.tiny import save_model
 from tests.models.training.conftest import some_rows, write_rows
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.mark.timeout(600)
 def test_both_trainers_read_the_same_tokens_and_the_report_says_what_they_are_to_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,10 @@ TWO_ON_A_CPU = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "-
 EXAMPLE = str(ROOT / "docs" / "fsdp.yaml")
 # Sums are taken in another order. A pair too many in the last step moves losses by 0.1 and weights by 1e-4.
 TOLERANCE = 5e-6
-pytestmark = pytest.mark.timeout(600)  # launching is mostly importing, which a busy machine does slowly
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+]  # launching is mostly importing, which a busy machine does slowly
 
 
 def launch(how: tuple[str, ...], module: str, *arguments: str) -> int:

@@ -21,6 +21,7 @@ from ui import wording, wording_judge, wording_results
 from ui.page import Backing, open_page
 from ui.settings import Settings
 
+pytestmark = pytest.mark.long
 PHONE = {"width": 390, "height": 844}
 LOOKS = [(size, scheme) for size in ("laptop", "phone") for scheme in ("light", "dark")]
 SERIOUS = ("serious", "critical")

@@ -27,6 +27,7 @@ from ui.prompt_files import built_in_prompts
 from ui.settings import Settings
 from ui.studies import generate_answers
 
+pytestmark = pytest.mark.long
 DIMENSION = "harmlessness"
 TRAINING_MS = 400_000
 PROMPTS = [prompt for name in ("everyday", "mixed", "sensitive") for prompt in built_in_prompts(name)]
