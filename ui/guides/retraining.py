@@ -13,7 +13,7 @@ from models.loading import fetch
 from models.presets import load_preset
 from models.training.run_folder import SETTINGS
 from models.versions.publishing import GuideVersions
-from steering.errors import BusyError, InputError, TillerError
+from steering.errors import BusyError, InputError, StorageError, TillerError
 from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording
 from ui import wording_guides as words
@@ -26,6 +26,7 @@ from ui.guides.verdict import verdict_of
 from ui.settings import Settings
 
 POLL_SECONDS = 0.5
+AGAIN_SECONDS = 5.0
 N_CALIBRATION_PROMPTS = 16
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Retrainer:
         """Write the data and begin to train.
 
         Raises:
-            BusyError: another retraining is under way.
+            BusyError: another retraining is under way, or whether it is published is still being decided.
             InputError: there is nothing to train or to test on, or nothing to train further.
             StorageError: the database cannot be read, or the data not be written.
             LoadError: the base model cannot be had.
@@ -140,6 +141,8 @@ class Retrainer:
         newest = self.newest()
         if newest is not None and newest.stage() in UNDER_WAY:
             raise BusyError(words.BUSY, hint=words.BUSY_HINT)
+        if newest is not None and newest.waits_for_decision:  # which is looked for in the newest one only
+            raise BusyError(words.BUSY_DECIDING, hint=words.BUSY_DECIDING_HINT)
 
     def _arguments(self, folder: RetrainFolder, ask: Ask, n_train: int) -> list[str]:
         preset = load_preset(self._settings.preset, self._settings.config)
@@ -185,8 +188,8 @@ class Retrainer:
         try:
             while folder.stage() in UNDER_WAY and self._take_further(folder):
                 time.sleep(POLL_SECONDS)
-            if folder.waits_for_decision:
-                self._publish_if_better(folder)
+            while folder.waits_for_decision and not self._is_settled(folder):
+                time.sleep(AGAIN_SECONDS)
         except TillerError as error:
             logger.warning("the retraining in %s ended: %s", folder.path.name, error)
             folder.note(failure=str(error))
@@ -222,6 +225,15 @@ class Retrainer:
             if version.card.hash == sha256 and version.card.created_at == made_at:
                 return version.number
         return self._versions.add(str(folder.guide), dimension).number
+
+    def _is_settled(self, folder: RetrainFolder) -> bool:
+        """Decide on publishing; False where the database cannot be read now, which passes."""
+        try:
+            self._publish_if_better(folder)
+        except StorageError as error:
+            logger.warning("whether %s is published is decided later: %s", folder.path.name, error)
+            return False
+        return True
 
     def _publish_if_better(self, folder: RetrainFolder) -> None:
         """Publish the new version if every study still asks for that and the gate holds; note what was decided."""

@@ -17,10 +17,11 @@ from models.training.run_folder import RunFolder, write_whole
 from models.versions.publishing import GuideVersions
 from models.versions.registry import ROLLED_BACK
 from models.versions.starting import load_published
-from steering.errors import BusyError, InputError
+from steering.errors import BusyError, InputError, StorageError
 from storage.database import open_database
 from storage.records_pairs import JudgedPair
 from storage.records_publishing import Publishing
+from storage.records_studies import StudySummary
 from storage.sql_studies import SqlStudies
 from tests.models.tiny import save_lora, save_model
 from tests.storage.judged import a_pair
@@ -282,6 +283,62 @@ def test_what_a_person_does_while_publishing_waits_or_loads_stays_as_the_person_
     expected = {"taken back": "somebody published it and took it back", "turned off": "turned off meanwhile"}
     assert expected.get(meanwhile, "another version than the one it was compared with") in told
     assert place.active() == (other if "published" in meanwhile else 0)
+
+
+@pytest.fixture
+def storage_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The looks at the studies, counted from 1, at which the database cannot be read."""
+    failing, n_looks, studies = set[int](), 0, place.studies.studies
+
+    def looked_at() -> tuple[StudySummary, ...]:
+        nonlocal n_looks
+        n_looks += 1
+        if n_looks in failing:
+            raise StorageError("The database is locked.")
+        return studies()
+
+    monkeypatch.setattr(place.studies, "studies", looked_at)
+    monkeypatch.setattr("ui.guides.retraining.AGAIN_SECONDS", 0.01)
+    return failing
+
+
+@pytest.mark.parametrize("failing", [{1}, {2}, {3}, {1, 2, 5}])
+def test_where_the_database_cannot_be_read_for_a_moment_publishing_is_decided_later(
+    place: Place, storage_fails: set[int], failing: set[int]
+) -> None:
+    """A publishing looks at the studies three times: before it, at its turn, and when the version was loaded."""
+    place.publishes()
+    folder = compared(place)
+    n_looked = 1  # for what the training's folder says
+    storage_fails |= {n_looked + look for look in failing}
+    assert "It was published by itself" in decided(place, folder)
+    assert [each.version for each in place.versions.history("wit")] == [1]
+
+
+def test_a_version_that_cannot_be_loaded_ends_the_decision(place: Place) -> None:
+    place.publishes()
+    folder = compared(place)
+    version = place.versions.registry.version("wit", 1)
+    assert version.folder is not None
+    (version.folder / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert "not those its card was written for" in decided(place, folder)
+    assert (folder.decision, place.active()) == (None, 0)
+
+
+def test_no_training_starts_while_it_is_decided_whether_the_newest_one_is_published(
+    place: Place, storage_fails: set[int]
+) -> None:
+    place.publishes()
+    folder = compared(place)
+    for_ever = set(range(2, 10**5))
+    storage_fails |= for_ever
+    retrainer = place.retrainer()
+    with pytest.raises(BusyError, match="is being decided"):
+        retrainer.start(ASK)
+    storage_fails -= for_ever
+    wait_until(lambda: not folder.waits_for_decision)
+    with pytest.raises(InputError, match="left to train on"):
+        retrainer.start(Ask("nobody judged this", "wit"))
 
 
 def test_training_further_asks_the_studies_of_the_judgements_that_are_mixed_in_too(place: Place) -> None:
