@@ -96,6 +96,9 @@ class Layouts:
             for page, layout in zip(self._pages, served, strict=True):  # not known before it is served
                 page.layouts[_dimensions(guides)] = layout
             self._guides = guides
+            not_served = frozenset[int]().union(*(layout.block_ids for layout in others))
+            if (holder := getattr(self._blocks, "state_holder", None)) is not None:  # none before it is launched
+                holder.blocks = _ForNewSessions(self._blocks, not_served)
 
 
 class FollowingGuides:
@@ -117,6 +120,21 @@ class FollowingGuides:
             except Exception:  # the pages as they were are better than none
                 logger.exception("the pages could not be laid out for the guides that answer now")
         await self._app(scope, receive, send)
+
+
+class _ForNewSessions:
+    """The Blocks as Gradio makes a session's state of them: it keeps a description of every component they have.
+
+    It is made without those that no page is served with any more. A page that was opened with them finds them as
+    before: Gradio describes one that is missing when it changes.
+    """
+
+    def __init__(self, blocks: gr.Blocks, not_served: frozenset[int]) -> None:
+        self._blocks = blocks
+        self.blocks = {number: block for number, block in blocks.blocks.items() if number not in not_served}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blocks, name)
 
 
 def _dimensions(guides: Iterable[GuideInfo]) -> tuple[str, ...]:

@@ -273,3 +273,28 @@ def test_the_server_looks_at_the_guides_before_it_serves_a_page(engine: Scripted
         assert slider not in httpx.get(url).text
     finally:
         blocks.close(verbose=False)
+
+
+def test_a_session_describes_what_is_served_and_what_an_older_page_changes(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, port=free_port())
+    blocks = in_a_loop(lambda: open_page(Backing(engine, InMemoryRepository(), settings)))
+    try:
+        url = f"http://127.0.0.1:{settings.port}"
+        older = httpx.get(f"{url}/config").json()
+        for dimension in ("wit", "warmth", "haste"):
+            engine.guides = (*GUIDES, replace(WIT, dimension=dimension))
+            newer = httpx.get(f"{url}/config").json()
+        described = [part["id"] for part in newer["components"]]
+        assert set(blocks.state_holder["new"].config_values) == set(described)
+        assert blocks.state_holder["new"].blocks_config.blocks.keys() == blocks.blocks.keys()
+        opened = next(event["id"] for event in older["dependencies"] if _name(event) == "opened")
+        body = {"data": [""], "fn_index": opened, "session_hash": "old"}
+        answer = httpx.post(f"{url}{older['api_prefix']}/run/predict", json=body).raise_for_status()
+        assert "<h1>Tiller</h1>" in str(answer.json()["data"])
+        title = next(part["id"] for part in older["components"] if part["props"].get("elem_id") == "title")
+        assert title not in described
+        assert "<h1>Tiller</h1>" in str(blocks.state_holder["old"].config_values[title])
+    finally:
+        blocks.close(verbose=False)
