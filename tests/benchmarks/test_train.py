@@ -12,7 +12,6 @@ from benchmarks.letters import N_LETTERS, make_world
 from tests.models.tiny import save_model
 from tests.models.training.conftest import some_rows, write_rows
 
-
 pytestmark = pytest.mark.long
 
 
