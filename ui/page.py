@@ -40,7 +40,7 @@ from ui.theme import build_theme, head, style_sheet
 
 POLL_SECONDS = 0.2
 MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of any size from anybody
-MAX_PAGES = 1000  # open at once, each with about a megabyte in Gradio, and 0.05 more for every layout that was made
+MAX_PAGES = 1000  # open at once, each with about a megabyte in Gradio, and 0.02 more for every layout that was made
 HANDLER_THREADS = 40  # for everything but runs; as many as Gradio has of itself
 KEEP_EXPORTS = (600, 3600)  # seconds: how often to look for old ones, and how old they get
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
