@@ -82,6 +82,10 @@ GATE_ALL = (
 GATE_OFF_ONE = "Nothing is published by itself: {names} does not ask for it."
 GATE_OFF_SOME = "Nothing is published by itself: {names} do not ask for it."
 GATE_OFF_STEER = "Nothing is published by itself: judgements of the Steer page are of no study that could ask for it."
+GATE_OFF_UNKNOWN = (
+    "Nothing is published by itself: which studies the version to train further was trained on is not known here."
+)
+UNKNOWN_STUDIES = "Studies not known here"
 GATE_NOTHING = "Nothing is published by itself: there are no such judgements yet."
 STUDY_NAME = "study “{name}”"
 NAMES_MORE = "{names} and {count} more"

@@ -8,7 +8,7 @@ from ui.components.guides_markup import table
 from ui.components.markup import escape, message, note, number, status
 from ui.guides.asking import Ask
 from ui.guides.assess import NEW, OLD
-from ui.guides.gate import Gate, Refusal, Said
+from ui.guides.gate import UNKNOWN, Gate, Refusal, Said
 from ui.guides.runs import UNDER_WAY, RetrainFolder, Stage
 from ui.guides.usable import Usable
 from ui.wording import title_of
@@ -54,6 +54,8 @@ def _gate_words(found: Gate) -> str:
     if found.is_asked_for:
         words = wording.GATE_ONE if len(found.said) == 1 else wording.GATE_ALL
         return _capital(words.format(names=_studies(found.said), margin=nats(found.margin)))
+    if UNKNOWN in [one.study_id for one in found.against]:
+        return wording.GATE_OFF_UNKNOWN
     against = [one for one in found.against if one.study_id]
     if not against:
         return wording.GATE_OFF_STEER

@@ -17,6 +17,9 @@ from ui.guides.asking import Ask
 from ui.guides.verdict import Verdict
 from ui.results.actions import STEER
 
+UNKNOWN = "unknown"
+"""In the place of a study's id: judgements that a version was trained on, and of which nothing is known here."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -66,6 +69,7 @@ def gate_of(studies: StudyRepository, study_ids: Iterable[str]) -> Gate:
     """
     known = {study.id: Said(study.id, study.name, study.publish) for study in studies.studies()}
     known[""] = Said("", wording.STEER_PAGE, OFF)
+    known[UNKNOWN] = Said(UNKNOWN, wording.UNKNOWN_STUDIES, OFF)
     return Gate(tuple(known.get(one) or Said(one, one, OFF) for one in sorted(set(study_ids))))
 
 

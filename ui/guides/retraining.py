@@ -6,20 +6,20 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from models.guides import check_hash, read_card
 from models.loading import fetch
 from models.presets import load_preset
 from models.training.run_folder import SETTINGS
 from models.versions.publishing import GuideVersions
+from models.versions.registry import Version
 from steering.errors import BusyError, InputError, StorageError, TillerError
 from storage.study_repository import ResultsRepository, StudyRepository
 from ui import wording
 from ui import wording_guides as words
 from ui.guides import processes
 from ui.guides.asking import Ask, pace_of
-from ui.guides.gate import Decision, Gate, decide, gate_of, studies_in, studies_meant
+from ui.guides.gate import UNKNOWN, Decision, Gate, decide, gate_of, studies_in, studies_meant
 from ui.guides.runs import CAN_GO_ON, UNDER_WAY, RetrainFolder, Stage, folders, make_folder
 from ui.guides.usable import usable
 from ui.guides.verdict import verdict_of
@@ -78,9 +78,8 @@ class Retrainer:
         Raises:
             StorageError: the database cannot be read.
         """
-        active = self._versions.active(ask.dimension) if ask.further else None
-        replayed = set() if active is None else self._replayed_studies(ask.dimension, active.number)
-        return gate_of(self._studies, studies_meant(self._results, ask) | replayed)
+        parent = self._versions.active(ask.dimension) if ask.further else None
+        return gate_of(self._studies, self._studies_behind(ask, parent))
 
     def start(self, ask: Ask) -> RetrainFolder:
         """Write the data and begin to train.
@@ -100,11 +99,13 @@ class Retrainer:
             folder = make_folder(self._settings.home, ask, None if active is None else active.number)
             try:
                 found = usable(self._results, ask, folder.data)
-                arguments, sources = self._arguments(folder, ask, found.report.n_train), studies_in(folder.data)
+                arguments = self._arguments(folder, ask, found.report.n_train)
                 if parent is not None and active is not None:
-                    replayed = self._replayed(ask.dimension, active.number)
-                    arguments += ["--parent", str(parent)] + (["--replay", str(replayed)] if replayed else [])
-                    sources |= self._replayed_studies(ask.dimension, active.number)
+                    trained = self._trained(active)
+                    replay = ["--replay", str(trained.data)] if trained is not None and trained.data.is_dir() else []
+                    arguments += ["--parent", str(parent), *replay]
+                # also those of which no judgement was left, so that what the page said before holds
+                sources = self._studies_behind(ask, active if ask.further else None) | studies_in(folder.data)
                 folder.ask_by(gate_of(self._studies, sources))
                 (folder.path / "arguments.txt").write_text("\0".join(arguments), encoding="utf-8")
                 self._processes.append(processes.begin(arguments, folder.record, folder.log))
@@ -169,16 +170,22 @@ class Retrainer:
         more = ["--chat-template", str(template)] if preset.chat_template is not None else []
         return ["-m", "models.training.train", *given, *more]
 
-    def _replayed(self, dimension: str, version: int) -> Path | None:
-        """The judgements that a version was trained on, where that was done here."""
+    def _trained(self, version: Version) -> RetrainFolder | None:
+        """The retraining that a version was made by, where that was done here and its folder is still there."""
         for folder in self.all():
-            if folder.version == version and folder.ask.dimension == dimension and folder.data.is_dir():
-                return folder.data
+            if folder.version == version.number and folder.ask.dimension == version.dimension:
+                return folder
         return None
 
-    def _replayed_studies(self, dimension: str, version: int) -> set[str]:
-        replayed = self._replayed(dimension, version)
-        return set() if replayed is None else studies_in(replayed)
+    def _studies_behind(self, ask: Ask, parent: Version | None) -> set[str]:
+        """The studies that have to ask for publishing: those meant, and those behind a version trained further."""
+        found = studies_meant(self._results, ask)
+        if parent is None or parent.is_built_in:
+            return found
+        trained = self._trained(parent)
+        if trained is not None and trained.gate.said:  # which has in it what the versions before it were trained on
+            return found | {one.study_id for one in trained.gate.said} | studies_in(trained.data)
+        return found | ({UNKNOWN} if parent.card.data_ids else set())
 
     def _watch(self, folder: RetrainFolder) -> None:
         self._thread = threading.Thread(target=self._work, args=(folder,), name="retraining", daemon=True)

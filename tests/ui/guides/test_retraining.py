@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from models.versions.registry import ROLLED_BACK
 from models.versions.starting import load_published
 from steering.errors import BusyError, InputError, StorageError
 from storage.database import open_database
-from storage.records_pairs import JudgedPair
+from storage.records_pairs import JudgedPair, Outcome
 from storage.records_publishing import Publishing
 from storage.records_studies import StudySummary
 from storage.sql_studies import SqlStudies
@@ -29,8 +30,9 @@ from tests.storage.study_examples import some_settings
 from tests.ui.guides.test_usable import Judged
 from tests.ui.pages import wait_until
 from ui.components import retrain_markup
+from ui.guides import processes
 from ui.guides.asking import Ask
-from ui.guides.gate import Gate, Said, gate_of
+from ui.guides.gate import Decision, Gate, Said, gate_of, studies_in
 from ui.guides.retraining import Retrainer
 from ui.guides.runs import RetrainFolder, Stage, make_folder
 from ui.guides.usable import write_data
@@ -110,7 +112,7 @@ def finished(place: Place) -> RetrainFolder:
     run.begin({}, resume=False)
     base = save_model(folder.path / "base", "llama", seed=1)
     save_lora(folder.guide, base, seed=5)
-    card = {"dimension": "wit", "version": 1, "base_id": place.versions.engine.base.id, "unit": 0.3}
+    card = {"dimension": "wit", "version": 1, "base_id": place.versions.engine.base.id, "unit": 0.3, "data_ids": ["1"]}
     lines = [f'{{"id": "{pair.judgement_id}", "half": "held_out"}}' for pair in judged(6)]
     (folder.guide / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
     write_whole(folder.guide / CARD_NAME, json.dumps(card | {"hash": hash_files(folder.guide)}))
@@ -352,6 +354,66 @@ def test_training_further_asks_the_studies_of_the_judgements_that_are_mixed_in_t
         file.write(json.dumps(row | {"study_id": None}) + "\n")
     assert [one.name for one in place.retrainer().gate(asked).against] == ["The Steer page"]
     assert place.retrainer().gate(replace(asked, further=False)).is_asked_for
+
+
+@pytest.fixture
+def nothing_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training's process ends at once."""
+    begin = processes.begin
+    monkeypatch.setattr(processes, "begin", lambda _, record, log: begin(["-c", ""], record, log))
+
+
+@pytest.mark.usefixtures("nothing_trains")
+def test_a_start_asks_the_studies_that_the_page_named_also_where_none_of_their_judgements_is_left(
+    place: Place,
+) -> None:
+    place.publishes()
+    silent = place.studies.create_study("Silent", some_settings()).id
+    both = [replace(pair, comparison_id="c" * 32) for pair in a_disagreement(silent)]
+    asked = replace(ASK, min_agreement=0.9)
+    retrainer = replace(place, results=Judged([*judged(30, place.study_id), *both])).retrainer()
+    said = retrainer.gate(asked)
+    assert [one.name for one in said.against] == ["Silent"]
+    folder = retrainer.start(asked)
+    assert studies_in(folder.data) == {place.study_id}
+    assert folder.gate == said
+
+
+def a_disagreement(study_id: str) -> list[JudgedPair]:
+    """Two people who say the opposite of the same two answers."""
+    one, other = judged(102, study_id)[100:]
+    same = {"generation_a_id": one.generation_a_id, "generation_b_id": one.generation_b_id}
+    return [one, replace(other, outcome=Outcome.B, annotator_id="b" * 32, **same)]
+
+
+@pytest.mark.usefixtures("nothing_trains")
+def test_the_studies_behind_a_versions_parents_are_asked_when_it_is_trained_further(place: Place) -> None:
+    place.publishes()
+    first = compared(place)
+    grandparents = place.studies.create_study("Grandparents", some_settings()).id
+    first.ask_by(gate_of(place.studies, [place.study_id, grandparents]))  # as if trained from a version of theirs
+    place.versions.publish("wit", 1)
+    asked = Ask("wit", "wit", study_id=place.study_id, held_out_share=0.3, further=True)
+    first.note(decision=Decision(0.1).as_json())
+    folder = place.retrainer().start(asked)
+    assert [one.name for one in folder.gate.against] == ["Grandparents"]
+
+
+def test_what_is_trained_further_from_a_version_whose_training_is_gone_is_not_published_by_itself(
+    place: Place,
+) -> None:
+    place.publishes()
+    first = compared(place)
+    place.versions.publish("wit", 1)
+    asked = Ask("wit", "wit", study_id=place.study_id, further=True)
+    first.ask_by(Gate())
+    assert "is not known here" in retrain_markup.gate(place.retrainer().gate(asked))
+    shutil.rmtree(first.path)
+    found = place.retrainer().gate(asked)
+    assert not found.is_asked_for
+    assert "is not known here" in retrain_markup.gate(found)
+    place.versions.roll_back("wit")
+    assert place.retrainer().gate(asked).is_asked_for, "the preset's own was trained on no study's judgements"
 
 
 def test_nothing_to_train_on_leaves_no_folder_behind(place: Place) -> None:

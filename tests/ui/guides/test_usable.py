@@ -9,7 +9,8 @@ import pytest
 from models.training.rows import Preference
 from steering.errors import InputError
 from steering.types import Message, Role
-from storage.records_pairs import JudgedPair, Outcome, PairFilter
+from storage.records_pairs import AnnotatorCount, JudgedPair, Outcome, PairFilter
+from tests.storage.examples import START
 from tests.storage.judged import a_pair
 from ui.guides.asking import Ask
 from ui.guides.usable import Usable, WithoutOne, n_needed, usable, without_each
@@ -26,6 +27,11 @@ class Judged:
     def pairs(self, wanted: PairFilter, *, with_texts: bool = True) -> Iterator[JudgedPair]:
         assert with_texts
         return iter([pair for pair in self._pairs if pair.dimension in (wanted.dimensions or ())])
+
+    def annotator_counts(self, wanted: PairFilter) -> tuple[AnnotatorCount, ...]:
+        """Who judged in which study; how much, and when, nobody asks here."""
+        who = {(pair.study_id or "", pair.annotator_id) for pair in self.pairs(wanted)}
+        return tuple(AnnotatorCount(study, one, "", "", 1, 1, START, START) for study, one in sorted(who))
 
 
 def judged(n_pairs: int, annotator: str = ADA, outcome: Outcome = Outcome.A, start: int = 0) -> list[JudgedPair]:
