@@ -147,7 +147,7 @@ class GuideTrainer(Trainer):
         is_over |= state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]  # stopped early
         if is_over:
             self.state = state
-            best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+            best = _best_of(state, checkpoint.parent) if self.args.load_best_model_at_end else None
             self._load_from_checkpoint(str(best or checkpoint))
         return bool(is_over)
 
@@ -164,6 +164,12 @@ class GuideTrainer(Trainer):
             self.shift = RewardShift((good, bad))
 
 
+def _best_of(state: TrainerState, checkpoints: Path) -> Path | None:
+    """The best checkpoint so far, where it lies now: the path that was noted is of the folder as it was called then."""
+    best = checkpoints / f"checkpoint-{state.best_global_step}"
+    return best if best.is_dir() else None
+
+
 class Watch(TrainerCallback):
     """Tells the run's folder how it goes, marks checkpoints that are whole, and ends the training when asked to."""
 
@@ -171,6 +177,12 @@ class Watch(TrainerCallback):
         self._folder, self._stop = folder, stop
         self._began = time.monotonic()
         self._first_step: int | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """It begins, perhaps with the state that a checkpoint has."""
+        best = _best_of(state, Path(str(args.output_dir)))
+        if best is not None:
+            state.best_model_checkpoint = str(best)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A step is about to be taken, perhaps the first, or the first after a checkpoint."""

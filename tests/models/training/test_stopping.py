@@ -42,6 +42,23 @@ def test_a_run_killed_again_and_again_ends_in_the_very_weights_of_one_that_was_n
     assert cards[0].held_out_accuracy == cards[1].held_out_accuracy
 
 
+@pytest.mark.parametrize("moment", ["step 20", "stage evaluating"])
+def test_a_run_whose_folder_was_moved_goes_on_to_the_same_best_weights(settings: TrainSettings, moment: str) -> None:
+    """The best checkpoint was looked for where the folder had been; learning so slowly, the first one is the best."""
+    optimiser = replace(settings.optimiser, learning_rate=1e-9, patience=9)
+    settings = replace(settings, optimiser=optimiser, calibration=replace(settings.calibration, n_prompts=0))
+    more = ("--learning-rate", "1e-9", "--patience", "9")
+    assert run_aside(command(settings, *more), moment) == [-signal.SIGKILL]
+    moved, calm = (replace(settings, out=settings.out.parent / name / "run") for name in ("moved", "calm"))
+    moved.out.parent.mkdir()
+    settings.out.rename(moved.out)
+    guides = [train(moved, "", resume=True), train(calm, "")]
+    found, expected = map(weights, guides)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    steps = [read_card(guide).metrics["best_step"] for guide in guides]
+    assert steps == [6, 6]
+
+
 def test_sigterm_cancels_and_the_run_can_go_on(settings: TrainSettings, calm: Path) -> None:
     assert run_aside(command(settings), "step 8", signal.SIGTERM) == [143]
     assert read_progress(settings.out)[-1]["event"] == "cancelled"
