@@ -9,7 +9,7 @@ from models.prompting import Ending, prompt_ending, prompt_token_ids, response_t
 from models.training.batches import Example
 from models.training.data import DataSettings
 from models.training.rows import Preference
-from steering.errors import PromptError
+from steering.errors import InputError, PromptError
 from steering.types import Message
 
 _REMEMBERED = 65536
@@ -35,6 +35,8 @@ class Encoder:
         settings: DataSettings,
     ) -> None:
         self._context_length, self._settings = context_length, settings
+        self._refusal: PromptError | None = None
+        self._has_read = False
 
         def read_prompt(messages: tuple[Message, ...]) -> tuple[tuple[int, ...], Ending]:
             ids = prompt_token_ids(tokenizer, messages, chat_template)
@@ -52,14 +54,23 @@ class Encoder:
         """Say why a preference cannot be used, by its length or its text; empty where it can."""
         try:
             prompt, responses = self._read(preference)
-        except PromptError:
-            return "no_text"
+        except PromptError as error:
+            texts = (*(message.content for message in preference.messages), preference.chosen, preference.rejected)
+            if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text or ""):
+                return "no_text"
+            self._refusal = self._refusal or error
+            return "template_refuses"
+        self._has_read = True
         n_prompt, n_responses = len(prompt), [len(response) for response in responses]
         if n_prompt > self._settings.max_prompt_tokens:
             return "long_prompt"
         if max(n_responses) > self._settings.max_response_tokens:
             return "long_response"
         return "long_for_the_model" if n_prompt + max(n_responses) > self._context_length else ""
+
+    def reason(self, error: InputError) -> InputError:
+        """Return why nothing is left of the data: the chat template's refusal of all, or else ``error``."""
+        return error if self._has_read or self._refusal is None else self._refusal
 
     def examples(self, preferences: Sequence[Preference]) -> list[Example]:
         """Return one example per preference, with weights whose mean is 1."""

@@ -123,7 +123,10 @@ def _examples(settings: RewardSettings, judge: RewardModel) -> tuple[Split, tupl
     limit = context_length(judge.model)
     encoder = Encoder(judge.tokenizer, judge.eos_token_id, judge.chat_template, limit, settings.choice)
     read = read_rows(settings.data, settings.dimension)
-    split = choose(read, RowsRead(), settings.choice, encoder.why_not, pairs_only=True)
+    try:
+        split = choose(read, RowsRead(), settings.choice, encoder.why_not, pairs_only=True)
+    except InputError as error:
+        raise encoder.reason(error) from error
     return split, (encoder.examples(split.train), encoder.examples(split.held_out))
 
 

@@ -34,7 +34,7 @@ from models.training.run_folder import RunFolder, read_progress, write_whole
 from models.training.settings import TrainSettings
 from models.training.trainee import Trainee, load_trainee
 from models.training.trainer import GuideTrainer, Lesson, make_trainer
-from steering.errors import SettingsError
+from steering.errors import InputError, SettingsError
 from steering.types import Message
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,10 @@ def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Spli
     read, earlier = (read_rows(paths, judged_as) for paths in (settings.data, settings.replay))
     pairs_only = settings.loss.kind is not LossKind.UNPAIRED
     seen = seen_by(settings.parent)
-    split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only, seen=seen)
+    try:
+        split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only, seen=seen)
+    except InputError as error:
+        raise encoder.reason(error) from error
     examples = encoder.examples([*split.train, *split.replayed])
     optimiser = settings.optimiser
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)

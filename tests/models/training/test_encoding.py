@@ -1,5 +1,6 @@
 """Preferences as token ids of a tokenizer that puts a space before a text: they are those of the whole chat."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from models.training.data import DataSettings
 from models.training.encoding import Encoder
 from models.training.reward_model import load_classifier
 from models.training.rows import Preference
+from steering.errors import InputError
 from steering.types import Message, Role
 from tests.models.odd_tokenizers import LLAMA_TEMPLATE, llama, metaspace
 from tests.models.tiny import save_model
@@ -70,6 +72,18 @@ def test_the_length_of_a_response_is_that_behind_its_prompt(llama_base: Path) ->
     pair = Preference("x", user("a"), "t", "x")
     assert encoder(llama_base, TULU, max_response_tokens=2).why_not(pair) == ""
     assert encoder(llama_base, TULU, max_response_tokens=1).why_not(pair) == "long_response"
+
+
+def test_a_prompt_that_the_template_refuses_is_told_apart_from_one_that_is_no_text(llama_base: Path) -> None:
+    read = encoder(llama_base, "{% if messages|length > 1 %}{{ raise_exception('One turn.') }}{% endif %}" + BARE)
+    pair = Preference("x", user("a"), "the", "dog")
+    long, broken = replace(pair, messages=user("a") * 2), replace(pair, chosen="half \ud83d")
+    nothing = InputError("Nothing is left.", hint="Use more data.")
+    assert [read.why_not(broken), read.reason(nothing)] == ["no_text", nothing]
+    assert read.why_not(long) == "template_refuses"
+    assert "One turn." in read.reason(nothing).message
+    assert read.why_not(pair) == ""
+    assert read.reason(nothing) is nothing, "another prompt was read"
 
 
 def test_a_reward_model_reads_a_response_behind_its_prompt(llama_base: Path) -> None:

@@ -65,6 +65,15 @@ def test_a_start_that_is_refused_says_nothing_in_the_folder_of_another_run(setti
     assert {path.name: path.is_dir() or path.read_bytes() for path in settings.out.iterdir()} == before
 
 
+def test_a_chat_template_that_refuses_all_prompts_is_the_reason_that_is_told(settings: TrainSettings) -> None:
+    """The reason was `no_text`, and the advice to use more data."""
+    template = settings.out.with_name("template.jinja")
+    template.write_text("{{ raise_exception('Only system prompts.') }}")
+    assert main(command(settings, "--chat-template", str(template))) == 2
+    last = read_progress(settings.out)[-1]
+    assert (last["event"], "Only system prompts." in last["message"]) == ("failed", True)
+
+
 def test_a_program_that_fails_is_told_to_whoever_watches(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
