@@ -25,6 +25,7 @@ from models.training.trainer import Watch
 # where each of these trainings is a process of its own, what they import is imported once
 _ASIDE = multiprocessing.get_context("forkserver")
 _ASIDE.set_forkserver_preload(["models.training.train"])
+_END_SECONDS = 30
 
 
 def command(settings: TrainSettings, *more: str) -> list[str]:
@@ -84,8 +85,14 @@ def run_aside(
             told |= {"WORLD_SIZE": str(n_processes), "RANK": rank, "LOCAL_RANK": rank}
         processes.append(_ASIDE.Process(target=_run, args=(program, arguments, moment, number, dict(told))))
         processes[-1].start()
-    for process in processes:
-        process.join()
+    try:
+        for process in processes:
+            process.join()
+    finally:  # a test that timed out leaves none behind, for which the worker would wait when it ends
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join(timeout=_END_SECONDS)
     return [process.exitcode for process in processes if process.exitcode is not None]
 
 

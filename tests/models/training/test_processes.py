@@ -1,5 +1,6 @@
 """Several processes train one guide: the guide is that of one process, one of them writes, and they stop as one."""
 
+import multiprocessing.process
 import os
 import signal
 import subprocess
@@ -43,7 +44,11 @@ def launch(how: tuple[str, ...], module: str, *arguments: str) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     program = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *how, "--main_process_port", "0"]
     with subprocess.Popen([*program, "-m", module, *arguments], cwd=ROOT, env=environment, process_group=0) as process:
-        return process.wait()
+        try:
+            return process.wait()
+        finally:  # leaving the block waits for the launcher, also where the test timed out; its processes leave with it
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def some_uneven_settings(base: Path, folder: Path) -> TrainSettings:
@@ -191,6 +196,29 @@ def test_of_several_processes_each_loads_the_model_onto_its_own_gpu_or_beside_it
         monkeypatch.setenv(name, value)
     placed = own_place(Placement(torch.device("cuda"), torch.bfloat16, ""))
     assert (str(placed.device), placed.dtype) == (device, torch.bfloat16)
+
+
+def test_nothing_is_left_of_a_run_whose_test_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker that had run the test waited for it when it ended."""
+    started = []
+
+    def wait(process: multiprocessing.process.BaseProcess, timeout: float | None = None) -> None:
+        if process in started:
+            join(process, timeout)
+            return
+        started.append(process)
+        raise TimeoutError
+
+    join = multiprocessing.process.BaseProcess.join
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "join", wait)
+    with pytest.raises(TimeoutError):
+        run_aside([], program=wait_for_ever)
+    assert [process.exitcode for process in started] == [-signal.SIGKILL]
+
+
+def wait_for_ever(_: list[str]) -> int:
+    threading.Event().wait()
+    return 0
 
 
 def test_a_process_is_asked_to_stop_where_its_launcher_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
