@@ -122,6 +122,7 @@ REASONS = {
     "outvoted": "most say the opposite",
     "same_responses": "both answers are the same",
     "other_dimension": "another question",
+    "template_refuses": "the chat template refuses it",
     "long_prompt": "prompt too long",
     "long_response": "answer too long",
     "long_for_the_model": "too long for the model",
