@@ -117,7 +117,7 @@ def test_a_truncated_guide_is_refused_and_nothing_is_kept(capsys: Capture, tmp_p
     file.write_bytes(file.read_bytes()[:10_000])
     code, _, err = guides(capsys, tmp_path / "home", "import", str(folder), *MODELS)
     assert code == 1
-    assert "is damaged" in err
+    assert "are not those its card was written for" in err
     assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
