@@ -181,8 +181,8 @@ _GENERAL_EXAMPLES = (
     "Explain to a ten-year-old why the sky is blue.",
     "What should I say to a friend who failed an exam?",
 )
-# Of 34 prompts that no training has seen those with the largest effect of each guide alone on its own judge, but for two
-# whose answers leave the topic (python -m benchmarks.examples, docs/embedded-model.md).
+# Of 34 prompts that no training has seen those with the largest effect of each guide alone on its own judge, but for
+# two whose answers leave the topic (python -m benchmarks.examples, docs/embedded-model.md).
 _DEMO_EXAMPLES = (
     "How do I plan a birthday party for a child?",
     "Give me three tips for a job interview.",
