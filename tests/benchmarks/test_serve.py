@@ -4,9 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -25,13 +23,13 @@ from storage.sql_repository import SqlRepository
 from tests.benchmarks.conftest import TINY
 from tests.benchmarks.test_shapes import CPU
 from tests.ui.fakes import ScriptedEngine, say
+from tests.ui.pages import apart
 from ui.page import Backing, open_page
 from ui.settings import Settings
 
 SHORT = say("one two three", "one four five six")
 LONG = say("one two three " * 60, "one four five " * 60)
 Visited = Callable[..., Log]
-T = TypeVar("T")
 
 # Gradio 6.31 sums up its own events with words of pandas that pandas 3 deprecates; it is their code and their thread.
 pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting.*", "ignore:The copy keyword is deprecated.*")
@@ -54,12 +52,6 @@ def visited(tmp_path: Path) -> Visited:
                 await asyncio.to_thread(blocks.close, verbose=False)
 
     return lambda engine, traffic: apart(lambda: asyncio.run(go(engine, traffic)))
-
-
-def apart(run: Callable[[], T]) -> T:
-    """Run on a thread of its own: this one may have the browser tests' event loop."""
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(run).result()
 
 
 def first_short_then_long(engine: ScriptedEngine) -> None:

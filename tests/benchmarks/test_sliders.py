@@ -21,6 +21,7 @@ from benchmarks.slider_pages import write_pages
 from benchmarks.sliders import WEIGHTS, curve, main, plane
 from steering.types import Message, Role
 from tests.models.demo.conftest import write_data
+from tests.ui.pages import apart
 
 CHROMIUM = Path("/usr/bin/chromium")
 PROMPTS = [
@@ -135,7 +136,7 @@ def report() -> dict[str, object]:
 def test_the_pages_have_every_figure_a_picture_and_forty_answers_without_markup(
     report: dict[str, object], tmp_path: Path
 ) -> None:
-    write_pages(tmp_path, report, judged(0.4))
+    apart(lambda: write_pages(tmp_path, report, judged(0.4)))
     page, answers = ((tmp_path / name).read_text() for name in ("sliders.md", "embedded-answers.md"))
     assert page.count("\n| 4 |") == 2 + 3
     assert "## Harmlessness alone" in page
@@ -154,7 +155,7 @@ def test_one_command_trains_judges_asks_the_embedded_model_and_writes_the_pages(
 ) -> None:
     data = write_data(tmp_path / "data", n_pairs=60)
     given = ["--data", str(data), "--judges", str(tmp_path / "judges"), "--write", str(tmp_path / "docs")]
-    assert main([*given, "--prompts", "4", "--plane-prompts", "2", "--tokens", "4"]) == 0
+    assert apart(lambda: main([*given, "--prompts", "4", "--plane-prompts", "2", "--tokens", "4"])) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["n_answers"] == 2 * 25 + 2 * 9
     assert report["curves"][HELPFULNESS]["points"][0]["kl"] == [0, 0, 0]

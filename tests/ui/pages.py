@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -14,6 +14,8 @@ from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import ScriptedEngine
 from ui.page import Backing
 from ui.settings import Settings
+
+T = TypeVar("T")
 
 
 def made(
@@ -24,17 +26,19 @@ def made(
     return in_a_loop(lambda: make(backing))
 
 
-def in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:
-    """Make a page inside an event loop; without one Gradio makes loops of its own and never closes them.
+def apart(run: Callable[[], T]) -> T:
+    """Run on a thread of its own: this one may have the browser tests' event loop still running."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(run).result()
 
-    The loop is another thread's: this one may have the browser tests' still running.
-    """
+
+def in_a_loop(make: Callable[[], gr.Blocks]) -> gr.Blocks:
+    """Make a page inside an event loop; without one Gradio makes loops of its own and never closes them."""
 
     async def making() -> gr.Blocks:
         return make()
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(lambda: asyncio.run(making())).result()
+    return apart(lambda: asyncio.run(making()))
 
 
 def free_port() -> int:
