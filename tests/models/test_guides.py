@@ -51,7 +51,7 @@ def test_a_card_tells_where_a_trained_guide_comes_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_cards_of_the_embedded_guides_are_complete(index: int) -> None:
     card = read_card(load_preset("demo").guides[index].source.folder)
-    assert card.id == f"demo-{card.dimension}"
+    assert card.id == f"tiller-demo-{card.dimension}-v1"
     assert (card.base_id, card.version, card.licence) == ("tiller-demo", 1, "Apache-2.0")
     assert card.unit > 0
     assert card.beta > 0

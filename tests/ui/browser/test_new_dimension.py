@@ -89,7 +89,7 @@ def test_a_page_loaded_after_another_version_was_published_tells_exponents_by_it
     here.page.get_by_label("Live").uncheck()
     line = here.page.locator(".guide").first
     before = versions.engine.guides[0].unit
-    expect(line).to_contain_text(f"exponent {before:.2f} (unit {before:g})")
+    expect(line).to_contain_text(f"exponent {before:.2f} (unit {before:.3g})")
     versions.publish("helpfulness", versions.add(str(stronger), "helpfulness").number)
     here.open()
     expect(line).to_contain_text("exponent 0.25 (unit 0.25)")
