@@ -111,6 +111,10 @@ class Pretraining:
         move: Any = model.to  # transformers' annotation of it fits no call
         self.model: LlamaForCausalLM = move(placement.device)
         self.model.train()
+        if placement.device.type == "cpu" and size.compiled:
+            # Inductor fuses what is around the two products; the fused kernel's way back is slower than both together
+            self.model.set_attn_implementation("eager")
+        self._loss = torch.compile(_loss, dynamic=False) if size.compiled else _loss
         self._optimisers = _optimisers(size, self.model)
         self._rates = [group["lr"] for optimiser in self._optimisers for group in optimiser.param_groups]
         self.n_done = 0
@@ -140,7 +144,7 @@ class Pretraining:
         groups = (group for optimiser in self._optimisers for group in optimiser.param_groups)
         for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = share * rate
-        loss = _loss(self.model, _windows(ids, step.starts, step.length), self._placement)
+        loss = self._loss(self.model, _windows(ids, step.starts, step.length), self._placement)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self._optimisers:

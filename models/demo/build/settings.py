@@ -21,7 +21,7 @@ class Size:
 
     ``lengths`` has (share, length) in order: until so much of the training is done, sequences have that many tokens.
     ``n_tokens`` are read in training, ``batch_tokens`` a step. ``muon_rate`` is the learning rate of matrices,
-    ``adam_rate`` that of embeddings and norms.
+    ``adam_rate`` that of embeddings and norms. ``compiled`` steps are made by torch.compile, which wants a C++ compiler.
     """
 
     vocabulary_size: int
@@ -33,6 +33,7 @@ class Size:
     lengths: tuple[tuple[float, int], ...] = ((0.7, 256), (1.0, 512))
     batch_tokens: int = 8192
     context_length: int = 1024
+    compiled: bool = True
     muon_rate: float = 4e-3
     adam_rate: float = 3e-3
     choice: DataSettings = field(default_factory=partial(DataSettings, max_prompt_tokens=160, max_response_tokens=160))
@@ -60,6 +61,7 @@ SIZES = {
         lengths=((0.5, 32), (1.0, 64)),
         batch_tokens=512,
         context_length=256,
+        compiled=False,
         choice=DataSettings(max_prompt_tokens=100, max_response_tokens=100),
         adapter=AdapterSettings(rank=2, lora_alpha=4),
         calibration=CalibrationSettings(n_prompts=2, n_tokens=4),
