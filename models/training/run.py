@@ -17,6 +17,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from models.assembly import load_engine
+from models.files import write_whole
 from models.guides import CARD_NAME, GuideCard, hash_files, read_card
 from models.loading import choose_placement, context_length, fetch
 from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
@@ -30,7 +31,7 @@ from models.training.loss import LossKind
 from models.training.order import training_order
 from models.training.processes import StopFlag, is_first, own_place
 from models.training.rows import Preference, read_rows
-from models.training.run_folder import RunFolder, read_progress, write_whole
+from models.training.run_folder import RunFolder, read_progress
 from models.training.settings import TrainSettings
 from models.training.trainee import Trainee, load_trainee
 from models.training.trainer import GuideTrainer, Lesson, make_trainer
@@ -71,12 +72,13 @@ def train(settings: TrainSettings, command: str, *, resume: bool = False, stop: 
     stop = stop or StopFlag()
     folder = RunFolder(settings.out, writes=is_first())
     asked = {**settings.as_json(), "out": settings.out.name, "sha256_of_data": _hash_data(settings)}
-    if folder.begin(asked, resume=resume):
-        _say_finished(folder)
-        return folder.guide
-    with folder.last_word():
-        folder.say("resumed" if resume else "started", command=command)
-        return _train(settings, command, folder, stop)
+    with folder.begun(asked, resume=resume) as is_made:
+        if is_made:
+            _say_finished(folder)
+            return folder.guide
+        with folder.last_word():
+            folder.say("resumed" if resume else "started", command=command)
+            return _train(settings, command, folder, stop)
 
 
 def _train(settings: TrainSettings, command: str, folder: RunFolder, stop: StopFlag) -> Path:

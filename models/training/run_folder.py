@@ -4,6 +4,7 @@ settings.json     what was asked for, with the hash of the data: a run goes on o
 progress.jsonl    one event a line, for whoever watches; see docs/training.md
 checkpoints/      to go on from after a kill
 guide/            the finished guide; it appears whole, by renaming
+.lock             held by the process that works in here
 """
 
 import json
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from models.files import LOCK, write_whole
 from models.guides import CARD_NAME
 from models.training.processes import Cancelled
 from steering.errors import SettingsError, TillerError
@@ -41,31 +45,41 @@ class RunFolder:
         """Where the finished guide is."""
         return self.path / GUIDE
 
-    def begin(self, settings: dict[str, Any], *, resume: bool) -> bool:
-        """Make the folder, or check that the one that is there can go on.
+    @contextmanager
+    def begun(self, settings: dict[str, Any], *, resume: bool) -> Iterator[bool]:
+        """Make the folder, or check that the one that is there can go on, and keep other processes out of it.
 
-        Returns whether nothing is left to do but to say ``finished``: a kill came between the guide and the word.
+        Yields whether nothing is left to do but to say ``finished``: a kill came between the guide and the word.
 
         Raises:
-            SettingsError: the folder is there and ``resume`` is not asked for, the guide is finished, or the run in it
-                had other settings or data.
+            SettingsError: another process works in the folder, it is there and ``resume`` is not asked for, the guide
+                is finished, or the run in it had other settings or data.
         """
-        if not self.writes:
-            return resume and self.guide.exists()  # the first process looks; a reason to stop ends all of them
-        if self.guide.exists() and not (resume and self._is_untold()):
-            raise SettingsError(f"The guide in {self.guide} is finished.", hint="Give another --out.")
+        if not self.writes:  # the first process looks; a reason to stop ends all of them
+            yield resume and self.guide.exists()
+            return
         file = self.path / SETTINGS
-        if file.exists():
-            if not resume:
-                raise SettingsError(
-                    f"There is a run in {self.path} already.", hint="Go on with it by --resume, or give another --out."
-                )
-            self._check_same(json.loads(file.read_text(encoding="utf-8")), settings)
-        elif self.path.exists() and any(self.path.iterdir()):
+        if not file.exists() and self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
             raise SettingsError(f"{self.path} is not empty and no run.", hint="Give another --out.")
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(settings, indent=2) + "\n")
-        return self.guide.exists()
+        try:
+            lock = FileLock(self.path / LOCK, blocking=False).acquire()
+        except Timeout as error:
+            raise SettingsError(
+                f"Another process works in {self.path}.", hint="Wait until it has ended, or give another --out."
+            ) from error
+        with lock:
+            if self.guide.exists() and not (resume and self._is_untold()):
+                raise SettingsError(f"The guide in {self.guide} is finished.", hint="Give another --out.")
+            if file.exists():
+                if not resume:
+                    raise SettingsError(
+                        f"There is a run in {self.path} already.",
+                        hint="Go on with it by --resume, or give another --out.",
+                    )
+                self._check_same(json.loads(file.read_text(encoding="utf-8")), settings)
+            write_whole(file, json.dumps(settings, indent=2) + "\n")
+            yield self.guide.exists()
 
     def _is_untold(self) -> bool:
         """Whether the guide is a run's own, which appears with its card, and the progress does not know of it."""
@@ -134,13 +148,3 @@ def _append(file: Path, line: bytes) -> None:
             if stream.read() != b"\n":
                 stream.truncate(file.read_bytes().rfind(b"\n") + 1)
         stream.write(line)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was before."""
-    aside = path.with_name(f"{path.name}.new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from filelock import FileLock
+
+from models.files import LOCK, sync_folder, write_whole
 from models.guides import CARD_NAME, GuideCard, check_hash, hash_files, is_model_file, read_card
 from models.presets import GuideSpec, Source
-from models.versions.files import aside, copy_synced, locked, sync_folder, told_as_load_error, write_json
+from models.versions.files import aside, copy_synced, told_as_load_error
 from steering.errors import InputError, LoadError
 
 _ACTIVATIONS = "activations.json"
@@ -172,12 +175,13 @@ class Registry:
                     f"The guide in {folder} was trained for {card['base_id']!r}; the base is {self.base_id!r}.",
                     hint="Load the base it was trained for, or train one for this base.",
                 )
-            with locked(self.root):
+            with self._alone():
                 number = max([0, *self._numbers(dimension), *self._foundation(dimension)]) + 1
                 facts = {"created_at": now(), **facts, "hash": sha256}
                 own = {"dimension": dimension, "version": number, "base_id": self.base_id}
                 own["id"] = card.get("id") or f"{self.base_id}-{dimension}"
-                write_json(fresh / CARD_NAME, facts | {key: value for key, value in card.items() if value} | own)
+                given = {key: value for key, value in card.items() if value}
+                write_whole(fresh / CARD_NAME, _as_text(facts | given | own))
                 parent = self._folder(dimension)
                 parent.mkdir(exist_ok=True)
                 fresh.rename(parent / str(number))
@@ -199,7 +203,7 @@ class Registry:
         """
         assert number is not None or why == ROLLED_BACK
         version = None if number is None else self.version(dimension, number)
-        with told_as_load_error(self.root), locked(self.root):
+        with told_as_load_error(self.root), self._alone():
             if check is not None:
                 check()
             if why == ROLLED_BACK and _number(self.before(dimension)) != number:
@@ -209,7 +213,7 @@ class Registry:
                 return made
             path = self.root / _ACTIVATIONS
             before = json.loads(path.read_text("utf-8"))["activations"] if path.exists() else []
-            write_json(path, {"activations": [*before, vars(made)]})
+            write_whole(path, _as_text({"activations": [*before, vars(made)]}))
         return made
 
     def before(self, dimension: str) -> Version | None:
@@ -226,6 +230,11 @@ class Registry:
                 f"No other guide for {dimension!r} was active before.", hint="Publish another version instead."
             )
         return None
+
+    def _alone(self) -> FileLock:
+        """What lets no other process or thread do the same."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root / LOCK)
 
     def _numbers(self, dimension: str) -> list[int]:
         folder = self._folder(dimension)
@@ -252,6 +261,10 @@ def sha256_of(version: Version | None) -> str | None:
 
 def _number(version: Version | None) -> int | None:
     return None if version is None else version.number
+
+
+def _as_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=1)
 
 
 def now() -> str:

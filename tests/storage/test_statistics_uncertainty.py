@@ -24,6 +24,7 @@ UTILITY = {"plain": 0.0, "close": 0.3, "far": 4.0}
 BLENDS = tuple(NamedBlend(key, {"helpfulness": float(place)}) for place, key in enumerate(UTILITY))
 PAIRS = tuple(combinations(BLENDS, 2))
 STUDY = "5" * 32
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def counted(first: str, second: str, wins: int, losses: int, ties: int = 0) -> list[OutcomeCount]:
@@ -82,7 +83,11 @@ def test_of_blends_drawn_from_ranges_those_with_weights_alike_are_in_more_doubt(
 
 
 def _asked(database: Database, ordering: Ordering, n_judgements: int) -> Counter[tuple[str, str]]:
-    """How often three simulated judges were asked about each pair, of which every one has as many items."""
+    """How often three simulated judges were asked about each pair, of which every one has as many items.
+
+    The n-th judgement of a pair is the same in every run, evenly spread over the shares of its two outcomes: drawn by
+    chance, one early judgement in thirty against what is clear has that pair asked about for long.
+    """
     seconds = iter(range(0, 1_000_000, round(2 * KEPT_SECONDS)))
     studies, results = SqlStudies(database), SqlResults(database)
     doubtful = DoubtfulItems(results, lambda: float(next(seconds)))
@@ -92,14 +97,14 @@ def _asked(database: Database, ordering: Ordering, n_judgements: int) -> Counter
     studies.add_items(study.id, items)
     study = studies.set_state(study.id, StudyState.OPEN)
     judges = [SqlRepository(database).annotator(f"{study.id} {name}", name).id for name in ("Ada", "Bob", "Eve")]
-    rng, asked = Random(7), Counter[tuple[str, str]]()
+    asked = Counter[tuple[str, str]]()
     for number in range(n_judgements):
         judge = judges[number % len(judges)]
         given = studies.next_assignment(study.id, judge, doubtful.scores(study))
         assert given is not None
         a, b = given.item.blend_a.key, given.item.blend_b.key
+        wants_a = (0.5 + asked[(a, b)] * GOLDEN) % 1 < 1 / (1 + math.exp(UTILITY[b] - UTILITY[a]))
         asked[(a, b)] += 1
-        wants_a = rng.random() < 1 / (1 + math.exp(UTILITY[b] - UTILITY[a]))
         is_left = (CanonicalSide.A if wants_a else CanonicalSide.B) is given.shown_left
         choice = Choice.LEFT if is_left else Choice.RIGHT
         studies.answer([Answer(given.item.id, judge, OVERALL, choice, new_id())])

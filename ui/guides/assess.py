@@ -15,13 +15,13 @@ from typing import Any
 
 from models.answers import Answer, ComparisonRequest
 from models.assembly import assemble
+from models.files import write_whole
 from models.loading import Placement, choose_placement
 from models.options import EngineOptions
 from models.parts import GuideParts, load_base, load_guide
 from models.presets import Preset, load_preset
 from models.training.evaluate import wilson
 from models.training.rows import read_rows
-from models.training.run_folder import write_whole
 from models.versions.comparing import Pair, compare_on_pairs
 from models.versions.registry import Registry, Version
 from models.versions.starting import open_registry

@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
-from models.training.run_folder import write_whole
+from models.files import write_whole
 
 NICENESS = 10
 _ROOT = Path(__file__).parents[2]

@@ -193,6 +193,17 @@ class Retrainer:
 
     def _work(self, folder: RetrainFolder) -> None:
         try:
+            with folder.watched(POLL_SECONDS):
+                self._see_through(folder)
+        except OSError:
+            logger.exception("the retraining in %s is seen through by nobody here", folder.path.name)
+        finally:
+            for process in tuple(self._processes):
+                process.wait()  # it has done its work and is about to end
+            self._reap()
+
+    def _see_through(self, folder: RetrainFolder) -> None:
+        try:
             while folder.stage() in UNDER_WAY and self._take_further(folder):
                 time.sleep(POLL_SECONDS)
             while folder.waits_for_decision and not self._is_settled(folder):
@@ -204,10 +215,6 @@ class Retrainer:
             logger.exception("the retraining in %s ended", folder.path.name)
             with suppress(OSError):
                 folder.note(failure=f"{wording.UNEXPECTED} {wording.UNEXPECTED_HINT}")
-        finally:
-            for process in tuple(self._processes):
-                process.wait()  # it has done its work and is about to end
-            self._reap()
 
     def _take_further(self, folder: RetrainFolder) -> bool:
         """Do what comes next; False where nothing is left to do."""

@@ -8,17 +8,23 @@
     log.txt           what the processes said
     version.json      the version that was made of the guide, and whether it was published by itself
     assessment.json   new against old
+    .lock             held by the server that sees it through
 """
 
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from models.training.run_folder import GUIDE, read_progress, write_whole
+from filelock import FileLock
+
+from models.files import LOCK, write_whole
+from models.training.run_folder import GUIDE, read_progress
 from ui.guides import processes
 from ui.guides.asking import Ask, ask_from
 from ui.guides.gate import Decision, Gate, decision_from, gate_from
@@ -126,8 +132,14 @@ class RetrainFolder:
         asked = {**self._json("asked.json"), "studies": gate.as_json()}
         write_whole(self.path / "asked.json", json.dumps(asked, indent=1))
 
+    @contextmanager
+    def watched(self, poll_seconds: float) -> Iterator[None]:
+        """Wait until no other server or thread sees this through, and keep the others waiting."""
+        with FileLock(self.path / LOCK, poll_interval=poll_seconds):
+            yield
+
     def note(self, **facts: Any) -> None:
-        """Add to what is known of the version."""
+        """Add to what is known of the version, as the one that watches."""
         write_whole(self.path / "version.json", json.dumps({**self._json("version.json"), **facts}))
 
     def progress(self) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from models.demo.build.rows import Row, read_rows
 from models.demo.build.settings import BASE_ID, DIMENSIONS, BuildSettings
 from models.demo.build.split import Part, prompt_key
 from models.demo.build.tokens import read_ids, train_tokenizer, write_ids
+from models.files import write_whole
 from models.guides import CARD_NAME
 from models.loading import Placement, choose_placement, context_length, load_model, load_tokenizer
 from models.training.run import train
-from models.training.run_folder import RunFolder, write_whole
+from models.training.run_folder import RunFolder
 from models.training.settings import TrainSettings
 from steering.errors import InputError
 
@@ -40,19 +41,19 @@ def build(settings: BuildSettings, command: str) -> Path:
     """
     work = settings.out / WORK
     folder = RunFolder(work)
-    folder.begin({**settings.as_json(), "bytes_of_data": _sizes(settings.data)}, resume=True)
-    steps = _Steps(settings, folder, command)
-    found: dict[str, Any] = {}
-    for name, step in (
-        ("pairs", steps.pairs),
-        ("documents", steps.documents),
-        ("tokenizer", steps.tokenizer),
-        ("base", steps.base),
-        *((f"guide_{dimension}", lambda each=dimension: steps.guide(each)) for dimension in DIMENSIONS),
-    ):
-        found[name] = _once(folder, name, step)
-    sizes = weight_sizes(settings.out)
-    write_whole(settings.out / CARD, card_text(settings, found, sum(sizes.values()), command))
+    with folder.begun({**settings.as_json(), "bytes_of_data": _sizes(settings.data)}, resume=True):
+        steps = _Steps(settings, folder, command)
+        found: dict[str, Any] = {}
+        for name, step in (
+            ("pairs", steps.pairs),
+            ("documents", steps.documents),
+            ("tokenizer", steps.tokenizer),
+            ("base", steps.base),
+            *((f"guide_{dimension}", lambda each=dimension: steps.guide(each)) for dimension in DIMENSIONS),
+        ):
+            found[name] = _once(folder, name, step)
+        sizes = weight_sizes(settings.out)
+        write_whole(settings.out / CARD, card_text(settings, found, sum(sizes.values()), command))
     return settings.out / CARD
 
 

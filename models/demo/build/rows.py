@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models.training.run_folder import write_whole
+from models.files import write_whole
 from steering.errors import InputError
 
 Row = dict[str, Any]

@@ -21,7 +21,7 @@ class Size:
 
     ``lengths`` has (share, length) in order: until so much of the training is done, sequences have that many tokens.
     ``n_tokens`` are read in training, ``batch_tokens`` a step. ``muon_rate`` is the learning rate of matrices,
-    ``adam_rate`` that of embeddings and norms. ``compiled`` steps are made by torch.compile, which wants a C++ compiler.
+    ``adam_rate`` that of embeddings and norms. ``compiled``: by torch.compile, which wants a C++ compiler.
     """
 
     vocabulary_size: int

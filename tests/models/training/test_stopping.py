@@ -1,12 +1,15 @@
 """A run that is killed, cancelled or finished: it goes on to the same guide, or it is refused and left as it is."""
 
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
+from models.files import LOCK
 from models.guides import hash_files, read_card
 from models.training.loss import LossSettings
 from models.training.processes import Cancelled, StopFlag
@@ -107,11 +110,11 @@ def test_a_guide_that_a_kill_left_untold_is_told_of_by_resume(settings: TrainSet
         name: card.metrics[name] for name in ("accuracy", "low", "high")
     }
     assert read_card(guide) == card
-    assert sorted(path.name for path in settings.out.iterdir()) == ["guide", "progress.jsonl", "settings.json"]
+    assert sorted(path.name for path in settings.out.iterdir()) == [LOCK, "guide", "progress.jsonl", "settings.json"]
     assert run_aside(command(settings, "--resume")) == [2]
 
 
-@pytest.mark.parametrize("what", ["finished", "not_asked", "other_settings", "other_data", "no_run"])
+@pytest.mark.parametrize("what", ["finished", "not_asked", "other_settings", "other_data", "no_run", "at_work"])
 def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(settings: TrainSettings, what: str) -> None:
     if what == "no_run":
         settings.out.mkdir()
@@ -126,7 +129,8 @@ def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(settings: Tra
     if what == "other_settings":
         settings = replace(settings, loss=LossSettings(beta=0.2))
     before = sorted(path.name for path in settings.out.iterdir())
-    with pytest.raises(SettingsError) as caught:
+    at_work = FileLock(settings.out / LOCK) if what == "at_work" else nullcontext()
+    with pytest.raises(SettingsError) as caught, at_work:
         train(settings, "", resume=what not in ("not_asked", "no_run"))
     assert caught.value.hint
     assert sorted(path.name for path in settings.out.iterdir()) == before

@@ -1,6 +1,5 @@
 """Versions and the engine that answers with them: what is refused, what goes on, and what a start makes of it."""
 
-import fcntl
 import json
 import logging
 import random
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 
+from models.files import LOCK
 from models.guides import CARD_NAME
 from models.versions.publishing import GuideVersions
 from steering.errors import LoadError, TillerError, VocabularyError
@@ -128,7 +129,7 @@ def test_an_active_version_that_cannot_be_stored_as_such_does_not_answer(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.versions.registry.write_json", full)
+        patch.setattr("models.versions.registry.write_whole", full)
         with pytest.raises(LoadError, match="No space left on device"):
             two.publish("wit", 1)
     assert two.answering("wit") == 2
@@ -165,12 +166,11 @@ def test_a_check_is_made_where_no_thread_and_at_last_no_process_can_publish_mean
     found = []
 
     def check() -> None:
-        with (two.registry.root / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            with FileLock(two.registry.root / LOCK, blocking=False):
                 is_alone = False
-            except BlockingIOError:
-                is_alone = True
+        except Timeout:
+            is_alone = True
         found.append((two._one_at_a_time.locked(), is_alone))
 
     two.publish("wit", 1, check=check)

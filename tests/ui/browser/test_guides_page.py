@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from models.files import write_whole
 from models.presets import load_preset
-from models.training.run_folder import RunFolder, write_whole
+from models.training.run_folder import RunFolder
 from models.versions.publishing import GuideVersions
 from models.versions.starting import load_published
 from storage.database import open_database
@@ -61,7 +62,8 @@ def a_training(home: Path) -> None:
     """One that is done, and was compared."""
     folder = make_folder(home, Ask("helpfulness", "helpfulness"), old=1)
     run = RunFolder(folder.run)
-    run.begin({}, resume=False)
+    with run.begun({}, resume=False):
+        pass
     run.say("before", accuracy=0.5, low=0.4, high=0.6, n_pairs=90)
     for step in range(1, 5):
         run.say("step", step=step, n_steps=4, loss=1 / step, learning_rate=0.1, seconds=step, seconds_left=4 - step)

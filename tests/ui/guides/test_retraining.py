@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from models.files import write_whole
 from models.guides import CARD_NAME, hash_files
 from models.options import EngineOptions
 from models.presets import load_preset
-from models.training.run_folder import RunFolder, write_whole
+from models.training.run_folder import RunFolder
 from models.versions.publishing import GuideVersions
 from models.versions.registry import ROLLED_BACK
 from models.versions.starting import load_published
@@ -109,7 +110,8 @@ def finished(place: Place) -> RetrainFolder:
     folder.ask_by(gate_of(place.studies, [place.study_id]))
     write_data(place.results, folder.ask, folder.data)  # type: ignore[arg-type]
     run = RunFolder(folder.run)
-    run.begin({}, resume=False)
+    with run.begun({}, resume=False):
+        pass
     base = save_model(folder.path / "base", "llama", seed=1)
     save_lora(folder.guide, base, seed=5)
     card = {"dimension": "wit", "version": 1, "base_id": place.versions.engine.base.id, "unit": 0.3, "data_ids": ["1"]}
@@ -156,6 +158,17 @@ def test_what_ended_while_no_server_was_there_is_taken_up_by_the_next(place: Pla
     assert found["prompts"]["n_prompts"] == 20
     assert set(found["prompts"]["new"]["rewards"]) == {"old", "new"}
     assert found["prompts"]["new"]["kl_per_token"] > 0
+
+
+def test_two_servers_that_find_the_same_retraining_compare_it_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, begun, begin = finished(place), [], processes.begin
+    monkeypatch.setattr(processes, "begin", lambda *given: begun.append(given) or begin(*given))
+    place.retrainer()
+    place.retrainer()
+    wait_until(lambda: folder.stage() is Stage.DONE, PATIENCE_SECONDS)
+    assert (folder.failure, folder.version, len(begun)) == ("", 1, 1)
 
 
 def compared(place: Place, *, p_value: float = 1e-5, care: float = -2.0) -> RetrainFolder:
