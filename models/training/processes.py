@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -33,7 +34,7 @@ class StopFlag:
         """
         if self.parent is not None and os.getppid() != self.parent:
             self.is_set = True
-        if device is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        if device is not None and _are_several():
             asked = torch.tensor(float(self.is_set), device=device)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
             self.is_set = bool(asked.item())
@@ -64,6 +65,18 @@ def leave_with(parent: int, grace_seconds: float = 30.0) -> None:
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def of_the_first(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the first process of the run has found, where all of them are at this point."""
+    found = [facts]
+    if _are_several():
+        torch.distributed.broadcast_object_list(found)
+    return found[0]
+
+
+def _are_several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def is_sharded() -> bool:

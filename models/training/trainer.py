@@ -26,7 +26,7 @@ from models.training.loss import (
     weighted_mean,
 )
 from models.training.order import in_whole_steps
-from models.training.processes import StopFlag, is_sharded
+from models.training.processes import StopFlag, is_sharded, of_the_first
 from models.training.run_folder import COMPLETE, RunFolder
 from models.training.settings import OptimiserSettings
 from models.training.trainee import Trainee
@@ -132,10 +132,15 @@ class GuideTrainer(Trainer):
             )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return accuracy and loss on the held-out pairs that choose the checkpoint, or on all where none is chosen."""
+        """Return accuracy and loss on the held-out pairs that choose the checkpoint, or on all where none is chosen.
+
+        They are those of the first process in all of them: where two GPUs differ in a last bit, one would stop early
+        and the other wait for it in the next step.
+        """
         scored = self.score(self.lesson.watched)
         found = accuracy(scored)
-        metrics = {"eval_accuracy": found["accuracy"], "eval_loss": mean_loss(scored, self.lesson.loss.beta)}
+        loss = mean_loss(scored, self.lesson.loss.beta)
+        metrics = of_the_first({"eval_accuracy": found["accuracy"], "eval_loss": loss})
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,16 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
 
+from models.files import LOCK
 from models.guides import hash_files, read_card
 from models.loading import Placement
+from models.training import trainer
 from models.training.loss import LossKind, LossSettings
 from models.training.processes import Cancelled, StopFlag, launcher, leave_with, own_place
 from models.training.run import train
 from models.training.run_folder import read_progress
 from models.training.settings import TrainSettings
+from models.training.train import main
 from tests.models.training.conftest import OPTIMISER, some_rows, some_settings, write_rows
 from tests.models.training.running import command, run_aside, weights
 
@@ -122,7 +126,7 @@ def test_one_of_two_processes_writes_and_they_stop_when_their_launcher_is_gone(r
         "failed": 0,
     }
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, *range(3, 11)]
-    assert sorted(path.name for path in resumed.out.iterdir()) == ["guide", "progress.jsonl", "settings.json"]
+    assert sorted(path.name for path in resumed.out.iterdir()) == [LOCK, "guide", "progress.jsonl", "settings.json"]
     assert read_card(resumed.out / "guide").hash == hash_files(resumed.out / "guide")
 
 
@@ -139,6 +143,23 @@ def test_a_cancel_of_one_process_cancels_the_others_and_one_alone_can_go_on(
         *range(5, 11),
     ]
     assert_same(settings, alone)
+
+
+def test_processes_that_score_differently_stop_early_together(base: Path, tmp_path: Path) -> None:
+    """One stopped, and the other waited for it in the next step until the run was killed."""
+    settings = some_uneven_settings(base, tmp_path)
+    more = ("--learning-rate", "1e-9", "--patience", "1")
+    assert run_aside(command(settings, *more), n_processes=2, program=score_ever_better_in_the_second) == [0, 0]
+    steps = [event["step"] for event in read_progress(settings.out) if event["event"] == "step"]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert steps[-1] < 10
+
+
+def score_ever_better_in_the_second(arguments: list[str]) -> int:
+    better = count(1)
+    if os.environ["RANK"] == "1":
+        trainer.accuracy = lambda scored: {"accuracy": next(better) / 1000}  # type: ignore[assignment]
+    return main(arguments)
 
 
 def test_a_model_sharded_as_the_published_example_says_becomes_the_same_guide_though_it_was_killed_on_the_way(

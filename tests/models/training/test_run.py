@@ -9,6 +9,7 @@ import torch
 
 from models.assembly import load_engine
 from models.engine import Engine
+from models.files import LOCK
 from models.guides import hash_files, read_card
 from models.options import EngineOptions
 from models.presets import GuideSpec, Preset, Source
@@ -50,7 +51,7 @@ def test_a_finished_run_has_a_guide_with_its_card_and_nothing_else_lying_about(f
     assert card.versions["torch"] == torch.__version__.split("+")[0] or card.versions["torch"] == torch.__version__
     assert card.licence == "Apache-2.0"
     assert card.parent_version is None
-    assert sorted(path.name for path in finished.out.iterdir()) == ["guide", "progress.jsonl", "settings.json"]
+    assert sorted(path.name for path in finished.out.iterdir()) == [LOCK, "guide", "progress.jsonl", "settings.json"]
     events = [event["event"] for event in read_progress(finished.out)]
     assert events[:3] == ["started", "data", "before"]
     assert events[-1] == "finished"
