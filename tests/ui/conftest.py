@@ -17,8 +17,18 @@ from ui.settings import Settings
 
 
 @pytest.fixture
-def handlers(tmp_path: Path) -> SteerHandlers:
-    actions = SteerActions(ScriptedEngine(), InMemoryRepository(), Settings(home=tmp_path))
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def repository() -> InMemoryRepository:
+    return InMemoryRepository()
+
+
+@pytest.fixture
+def handlers(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path) -> SteerHandlers:
+    actions = SteerActions(engine, repository, Settings(home=tmp_path))
     pages = []
 
     def laid_out(*_: object) -> gr.Blocks:

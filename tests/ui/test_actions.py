@@ -58,11 +58,6 @@ class FailingRepository(InMemoryRepository):
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
 def repository() -> FailingRepository:
     return FailingRepository()
 

@@ -17,11 +17,6 @@ from tests.ui.test_layouts import WITH_WIT
 from ui.layouts import FollowingGuides, Layouts
 
 
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
 def an_unreliable_site(engine: ScriptedEngine, failures: list[Exception]) -> tuple[gr.Blocks, Layouts]:
     """Two pages with a slider per guide; laying out the second raises the failures, each once."""
 

@@ -30,16 +30,6 @@ WITH_WIT = (*GUIDES, WIT)
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def repository() -> InMemoryRepository:
-    return InMemoryRepository()
-
-
-@pytest.fixture
 def site(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path) -> Site:
     return built(Backing(engine, repository, Settings(home=tmp_path)))
 

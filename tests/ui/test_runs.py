@@ -28,16 +28,6 @@ OTHER = "another page"
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def repository() -> InMemoryRepository:
-    return InMemoryRepository()
-
-
-@pytest.fixture
 def actions(engine: ScriptedEngine, repository: InMemoryRepository, tmp_path: Path) -> SteerActions:
     return SteerActions(engine, repository, Settings(home=tmp_path, time_limit=7.5))
 

@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.guides import read_card
-from models.training.data import DataReport, Split
+from models.training.data import DataReport, DataSettings, Split
 from models.training.rows import Preference
 from models.training.run import train
 from models.training.run_folder import read_progress
-from models.training.settings import AdapterSettings, CalibrationSettings, OptimiserSettings, TrainSettings
+from models.training.settings import CalibrationSettings, OptimiserSettings, TrainSettings
 from steering.types import Message, Role
-from tests.models.training.conftest import some_rows
+from tests.models.training.conftest import some_rows, some_settings, write_rows
 
 OPTIMISER = OptimiserSettings(learning_rate=1e-9, batch_size=4, epochs=2.0, eval_share=0.1, dtype="float32", patience=1)
 
@@ -35,16 +36,22 @@ def test_a_prompt_chooses_or_reports_and_one_alone_reports(n_prompts: int, n_cho
     assert sorted(each.id for each in [*choosing, *reporting]) == sorted(each.id for each in split.held_out)
 
 
-def folder_with_tests(tmp_path: Path, n_prompts: int) -> Path:
-    """An export with 24 rows to train on and six to test on, of so many prompts."""
+def run_of(base: Path, tmp_path: Path, n_prompts: int, **changes: Any) -> TrainSettings:
+    """A run over an export with 24 rows to train on and six to test on, of so many prompts."""
     folder = tmp_path / "export"
     folder.mkdir()
     rows = some_rows(30)
     for index, row in enumerate(rows[24:]):
         row["prompt"] = [{"role": "user", "content": f"the door {index % n_prompts}"}]
-    for name, part in (("train", rows[:24]), ("test", rows[24:])):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
-    return folder
+    write_rows(folder / "train.jsonl", rows[:24])
+    write_rows(folder / "test.jsonl", rows[24:])
+    return replace(
+        some_settings(base, tmp_path),
+        data=(folder,),
+        choice=DataSettings(),
+        optimiser=replace(OPTIMISER, **changes),
+        calibration=CalibrationSettings(n_prompts=0),
+    )
 
 
 @pytest.mark.parametrize("n_prompts", [1, 2])
@@ -52,15 +59,7 @@ def test_with_one_held_out_prompt_nothing_is_chosen_all_pairs_report_and_the_car
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, n_prompts: int
 ) -> None:
     """Learning so slowly that no evaluation is better than the one before, a run that chooses ends early."""
-    settings = TrainSettings(
-        base=str(base),
-        dimension="cats",
-        data=(folder_with_tests(tmp_path, n_prompts),),
-        out=tmp_path / "run",
-        adapter=AdapterSettings(rank=2, lora_alpha=4),
-        optimiser=OPTIMISER,
-        calibration=CalibrationSettings(n_prompts=0),
-    )
+    settings = run_of(base, tmp_path, n_prompts)
     guide = train(settings, "")
     found = read_card(guide).metrics
     halves = [json.loads(line)["half"] for line in (guide / "pairs.jsonl").read_text().splitlines()]
@@ -75,16 +74,7 @@ def test_with_one_held_out_prompt_nothing_is_chosen_all_pairs_report_and_the_car
 
 
 def test_a_run_that_was_told_to_choose_nothing_has_nothing_to_note(base: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(
-        base=str(base),
-        dimension="cats",
-        data=(folder_with_tests(tmp_path, 1),),
-        out=tmp_path / "run",
-        adapter=AdapterSettings(rank=2, lora_alpha=4),
-        optimiser=replace(OPTIMISER, patience=0, epochs=0.5),
-        calibration=CalibrationSettings(n_prompts=0),
-    )
-    found = read_card(train(settings, "")).metrics
+    found = read_card(train(run_of(base, tmp_path, 1, patience=0, epochs=0.5), "")).metrics
     assert (found["n_choosing"], found["n_pairs"]) == (0, 6)
     assert "note" not in found
 
@@ -92,15 +82,7 @@ def test_a_run_that_was_told_to_choose_nothing_has_nothing_to_note(base: Path, t
 @pytest.mark.parametrize("patience", [0, 1])
 def test_the_card_names_the_step_whose_weights_it_has(base: Path, tmp_path: Path, patience: int) -> None:
     """Where nothing chose it named the best one, though the weights were the last."""
-    settings = TrainSettings(
-        base=str(base),
-        dimension="cats",
-        data=(folder_with_tests(tmp_path, 6),),
-        out=tmp_path / "run",
-        adapter=AdapterSettings(rank=2, lora_alpha=4),
-        optimiser=replace(OPTIMISER, patience=patience, epochs=1.0),
-        calibration=CalibrationSettings(n_prompts=0),
-    )
+    settings = run_of(base, tmp_path, 6, patience=patience, epochs=1.0)
     found = read_card(train(settings, "")).metrics
     told = [event for event in read_progress(settings.out) if event["event"] == "held_out"]
     best = max(told, key=lambda event: event["held_out_accuracy"])["step"]  # the first of the best

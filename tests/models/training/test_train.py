@@ -5,8 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.training.processes import Cancelled, StopFlag
-from models.training.run import train
 from models.training.run_folder import read_progress
 from models.training.settings import TrainSettings
 from models.training.train import main
@@ -44,25 +42,6 @@ def test_a_failure_is_told_to_whoever_watches(settings: TrainSettings) -> None:
     assert last["event"] == "failed"
     assert "reliability_unknown" in last["message"]
     assert last["hint"]
-
-
-@pytest.mark.parametrize("what", ["finished", "not_asked", "other_settings", "other_data", "no_run"])
-def test_a_start_that_is_refused_says_nothing_in_the_folder_of_another_run(settings: TrainSettings, what: str) -> None:
-    """It said `failed` there, also of a guide that was finished."""
-    if what == "no_run":
-        settings.out.mkdir()
-        (settings.out / "mine.txt").write_text("mine")
-    else:
-        with pytest.raises(Cancelled):
-            train(settings, "", stop=StopFlag(is_set=True))
-    if what == "finished":
-        (settings.out / "guide").mkdir()
-    if what == "other_data":
-        settings.data[0].write_text(settings.data[0].read_text() * 2)
-    more = {"other_settings": ["--resume", "--beta", "0.2"], "other_data": ["--resume"]}.get(what, [])
-    before = {path.name: path.is_dir() or path.read_bytes() for path in settings.out.iterdir()}
-    assert main(command(settings, *more)) == 2
-    assert {path.name: path.is_dir() or path.read_bytes() for path in settings.out.iterdir()} == before
 
 
 def test_a_chat_template_that_refuses_all_prompts_is_the_reason_that_is_told(settings: TrainSettings) -> None:
