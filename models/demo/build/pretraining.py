@@ -6,6 +6,9 @@ the seed and the step alone, so a run that goes on from a checkpoint ends in the
 """
 
 import logging
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,6 +105,9 @@ class Pretraining:
         steps: of :func:`plan_steps`.
         placement: where, and in which precision products are computed; weights are fp32.
         checkpoint: file to go on from, written as it goes.
+
+    Raises:
+        SettingsError: PyTorch has no Muon, or a compiler is missing.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Pretraining:
         self.model: LlamaForCausalLM = move(placement.device)
         self.model.train()
         if placement.device.type == "cpu" and size.compiled:
+            _check_compiler()
             # Inductor fuses what is around the two products; the fused kernel's way back is slower than both together
             self.model.set_attn_implementation("eager")
         self._loss = torch.compile(_loss, dynamic=False) if size.compiled else _loss
@@ -190,6 +197,12 @@ def _optimisers(size: Size, model: LlamaForCausalLM) -> list[torch.optim.Optimiz
     others = [weight for weight in weights if weight.ndim != 2 or weight is embedding]
     muon = torch.optim.Muon(matrices, lr=size.muon_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     return [muon, torch.optim.AdamW(others, lr=size.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)]
+
+
+def _check_compiler() -> None:
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # what torch.compile calls
+    if shutil.which(name) is None:
+        raise SettingsError(f"The training is compiled, and there is no {name}.", hint="Install it, or set CXX.")
 
 
 def _windows(ids: Tensor, starts: Tensor, length: int) -> Tensor:

@@ -1,7 +1,9 @@
 """Tokens, batches, rates and the training of the base model, against oracles of their own."""
 
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,26 @@ def test_a_training_that_was_killed_between_checkpoints_ends_in_the_same_weights
     rest.run(ids, lambda *_, **__: None)
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, rest.model.state_dict()[name]), name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # PyTorch's own call
+def test_compiled_steps_are_the_plain_ones(ids: Tensor, tmp_path: Path) -> None:
+    """To what sums in another order make of fp32: Muon's updates are as large as the rate, whatever the gradient."""
+    losses = []
+    short = replace(TINY, lengths=((1.0, 32),))
+    for size in (short, replace(short, compiled=True)):
+        steps = plan_steps(len(ids), size, 4 * size.batch_tokens, seed=1)
+        training = Pretraining(size, make_model(size, 100, seed=1), steps, FP32, tmp_path / f"{size.compiled}")
+        training.run(ids, lambda event, **values: losses.append(values["loss"]))
+    assert len(losses) == 8
+    assert losses[:4] == pytest.approx(losses[4:], abs=2e-4)
+
+
+def test_a_compiler_that_is_missing_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SettingsError, match="there is no no-such-compiler"):
+        Pretraining(replace(TINY, compiled=True), make_model(TINY, 100, seed=1), [], FP32, tmp_path / "none")
 
 
 def test_training_learns_what_can_be_learnt(ids: Tensor, tmp_path: Path) -> None:
