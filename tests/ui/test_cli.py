@@ -93,12 +93,14 @@ def test_without_a_trace_the_document_has_no_steps_and_a_bare_trace_has_five_alt
 
 
 def test_ignoring_eos_an_answer_goes_on_to_its_limit(capsys: Capture) -> None:
-    command = ["generate", "--prompt", "How do I make new friends in a new town?", "--seed", "42", "--json"]
-    lengths = []
-    for extra in ([], ["--ignore-eos"]):
-        assert main([*command, "--max-new-tokens", "12", *extra]) == 0
-        lengths.append(len(json.loads(capsys.readouterr().out)["answers"][0]["token_ids"]))
-    assert lengths[0] < lengths[1] == 12
+    def length(*options: str) -> int:
+        assert main(["generate", "--prompt", "How do I make new friends?", "--seed", "42", "--json", *options]) == 0
+        return len(json.loads(capsys.readouterr().out)["answers"][0]["token_ids"])
+
+    by_itself = length("--max-new-tokens", "200")
+    assert by_itself < 200
+    limit = ("--max-new-tokens", str(by_itself + 3))
+    assert (length(*limit), length(*limit, "--ignore-eos")) == (by_itself, by_itself + 3)
 
 
 def test_temperature_0_gives_every_seed_the_same_answer(capsys: Capture) -> None:
