@@ -35,5 +35,6 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=5m --retries=3 \
 STOPSIGNAL SIGINT
 
 # Judgements go to /data unless what is mounted there cannot be written to, or TILLER_HOME says otherwise. Options can
-# follow the image's name: docker run tiller --preset tulu2-7b
+# follow the image's name: docker run tiller --preset tulu2-7b; the port is changed by -e TILLER_PORT=8000, which the
+# health check reads, too.
 ENTRYPOINT ["sh", "-c", "[ -n \"$TILLER_HOME\" ] || [ ! -w /data ] || export TILLER_HOME=/data; exec python app.py \"$@\"", "tiller"]

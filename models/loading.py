@@ -38,13 +38,13 @@ class Placement:
 
 
 def choose_placement(device: str = "auto", dtype: str = "auto", preset_dtype: str | None = None) -> Placement:
-    """Choose device and dtype: CUDA in bf16; a CPU with bf16 matrix units in bf16; any other CPU in fp32.
+    """Choose device and dtype: CUDA in bf16; a CPU that multiplies bf16 faster in bf16; any other CPU in fp32.
 
     Args:
         device: "auto", "cpu" or "cuda" (or "cuda:1").
         dtype: "auto" or one of ``DTYPE_NAMES``; wins over ``preset_dtype``.
-        preset_dtype: what the preset asks for. A CPU follows it only to float32: without bf16 matrix units the others
-            would be far slower.
+        preset_dtype: what the preset asks for. A CPU follows it only to float32: what does not multiply bf16 faster
+            would be far slower in the others.
 
     Raises:
         LoadError: a GPU is asked for and there is none, or the device or dtype is unknown.
@@ -228,7 +228,8 @@ def told_as_load_error(what: str) -> Iterator[None]:
         raise
     except torch.OutOfMemoryError as error:
         raise CapacityError(
-            f"{what} does not fit into the GPU's memory.", hint="Use a smaller model or --device cpu."
+            f"{what} does not fit into the GPU's memory.",
+            hint="Use a smaller model, or a CPU: --device cpu, or CUDA_VISIBLE_DEVICES= in front.",
         ) from error
     except MemoryError as error:
         raise CapacityError(f"{what} does not fit into memory.", hint="Use a smaller model.") from error

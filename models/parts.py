@@ -104,7 +104,10 @@ def _guide_info(spec: GuideSpec, card: GuideCard, sha256: str, kind: str) -> Gui
     dimension = spec.dimension or card.dimension
     name = card.id or spec.source.label
     if not dimension:
-        raise LoadError(f"The guide {name!r} does not say its dimension.", hint="Give dimension in the configuration.")
+        raise LoadError(
+            f"The guide {name!r} does not say its dimension.",
+            hint="Give dimension in the configuration, or --dimension.",
+        )
     unit = spec.unit if spec.unit is not None else card.unit if card.unit is not None else 1.0
     if not 0 < unit < float("inf"):
         raise LoadError(f"The unit of the guide {name!r} is {unit!r}; it must be above 0.", hint="Use 1.0 if unsure.")

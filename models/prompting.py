@@ -174,7 +174,7 @@ def _render(
     if not (chat_template or tokenizer.chat_template):
         raise PromptError(
             "The model's tokenizer has no chat template, so a chat cannot be turned into a prompt.",
-            hint="Give one as chat_template in the configuration file.",
+            hint="Give one as chat_template in the configuration file, or with --chat-template.",
         )
     chat = [{"role": message.role.value, "content": message.content} for message in messages]
     try:
@@ -184,12 +184,12 @@ def _render(
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(
             f"The chat template cannot be read: {error} (line {error.lineno}).",
-            hint="Mend chat_template in the configuration file.",
+            hint="Mend chat_template in the configuration file, or --chat-template.",
         ) from error
     except (jinja2.TemplateError, *_TEMPLATE_TROUBLE) as error:
         raise PromptError(
             f"The chat template refuses these messages: {error}.",
-            hint="Reset the chat, or mend chat_template in the configuration file.",
+            hint="Reset the chat, or mend chat_template in the configuration file or --chat-template.",
         ) from error
     assert isinstance(text, str)
     return text

@@ -1,4 +1,4 @@
-"""The mixing formula: distributions multiplied token by token (GenARM, Xu et al. 2025, eq. 8; design notes in docs/).
+"""The mixing formula: distributions multiplied token by token (GenARM, Xu et al. 2025, eq. 8).
 
     score(v) = a_0 · log π_base(v) + Σ_i a_i · log π_i(v)
 

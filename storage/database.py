@@ -19,7 +19,7 @@ from storage.turns import Turns
 
 _BEGIN = "tiller_begin"
 _MAX_CONNECTIONS = 64
-_URL_HINT = "Use --database-url sqlite:///var/tiller.db or postgresql+psycopg://user:password@host/name."
+_URL_HINT = "Write sqlite:///var/tiller.db or postgresql+psycopg://user:password@host/name."
 
 
 class Database:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from models.answers import Answer, ComparisonRequest
 from models.presets import load_preset
+from steering.controls import DEFAULT_PLAUSIBILITY
 from steering.errors import BlendError, InputError, PromptError, TillerError
 from steering.types import Blend, Message, Role, SamplingSettings
 from ui.commands import exchange, guides, results, study, upkeep
+from ui.commands.store import HOME, MODELS, add_settings, settings_of
 from ui.document import comparison_document
-from ui.settings import engine_options, parse_settings
+from ui.settings import engine_options
 
 _DEFAULTS = SamplingSettings()
 _N_TOP = 5
@@ -51,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         "generate",
         help="answer one prompt, unguided and guided",
         description="Answer one prompt unguided and guided, with the same seed. Exit code 0; 2 for bad input, else 1.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     _add_prompt_options(generate)
@@ -66,14 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"add every step to the document, with the N likeliest tokens ({_N_TOP} if N is left out); implies --json",
     )
-    models = generate.add_argument_group("models (TILLER_… variables are read as by app.py)")
-    for name, text in {
-        "preset": "built-in base model and guides",
-        "config": "TOML file naming a base model and its guides",
-        "device": "auto, cpu or cuda",
-        "dtype": "auto, float32, bfloat16 or float16",
-    }.items():
-        models.add_argument(f"--{name}", help=text)
+    add_settings(generate, HOME, MODELS)
     generate.set_defaults(run=lambda arguments: [_generate(arguments)])
     for family in (study, results, exchange, guides, upkeep):
         family.add_to(commands)
@@ -92,22 +86,33 @@ def _add_prompt_options(generate: argparse.ArgumentParser) -> None:
         metavar="DIMENSION=W",
         help="a guide's weight, as on its slider; repeat for more",
     )
-    prompt.add_argument("--base-exponent", type=float, default=1.0, help="a_0 of the guided answer; 0 is guides alone")
+    prompt.add_argument(
+        "--base-exponent",
+        type=float,
+        default=1.0,
+        help="a_0 of the guided answer; 0 is guides alone (default: %(default)s)",
+    )
 
 
 def _add_sampling_options(generate: argparse.ArgumentParser) -> None:
     sampling = generate.add_argument_group("sampling")
-    sampling.add_argument("--temperature", type=float, default=_DEFAULTS.temperature, help="0 is greedy")
-    sampling.add_argument("--top-k", type=int, default=_DEFAULTS.top_k, help="0 is off")
-    sampling.add_argument("--top-p", type=float, default=_DEFAULTS.top_p, help="1 is off")
-    sampling.add_argument("--min-p", type=float, default=_DEFAULTS.min_p, help="0 is off")
-    sampling.add_argument(
-        "--max-new-tokens", type=int, default=_DEFAULTS.max_new_tokens, help="most tokens an answer has"
-    )
-    sampling.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="the same seed replays the same text")
+    for name, kind, text in (
+        ("temperature", float, "0 is greedy"),
+        ("top-k", int, "0 is off"),
+        ("top-p", float, "1 is off"),
+        ("min-p", float, "0 is off"),
+        ("max-new-tokens", int, "most tokens an answer has"),
+        ("seed", int, "the same seed replays the same text"),
+    ):
+        default = getattr(_DEFAULTS, name.replace("-", "_"))
+        sampling.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {default})")
     sampling.add_argument("--ignore-eos", action="store_true", help="go on to --max-new-tokens whatever the model says")
     sampling.add_argument(
-        "--plausibility", type=float, help="keep tokens with at least this share of the base's top probability"
+        "--plausibility",
+        type=float,
+        metavar="SHARE",
+        help="keep tokens with at least this share of the base's top probability; 0 is off; left out, it is "
+        f"{DEFAULT_PLAUSIBILITY} where a weight is negative",
     )
 
 
@@ -119,8 +124,7 @@ def _generate(arguments: argparse.Namespace) -> str:
         sampling=_sampling(arguments),
         n_top=n_top,
     )
-    given = {name: getattr(arguments, name) for name in ("preset", "config", "device", "dtype")}
-    settings = parse_settings([f"--{name}={value}" for name, value in given.items() if value is not None], os.environ)
+    settings = settings_of(arguments)
     preset = load_preset(settings.preset, settings.config)
 
     # torch and transformers take seconds to import; what was typed is checked before

@@ -17,9 +17,6 @@ ACTIVE, BUILT_IN, KEPT = "active", "comes with the base", "kept"
 AFRESH, FROM_VERSION, FROM_OTHER = "the base", "version {number}", "another guide"
 UNKNOWN = "–"
 INTERVAL = "{value} ({low}–{high})"
-FOLD = "What it was made from: version {number}"
-HISTORY = "Published and rolled back"
-HISTORY_HEADERS = ("When (UTC)", "What", "Version")
 
 VERSION, VERSION_INFO = "Version", "Of which guide; the buttons are about it"
 OTHER, OTHER_INFO = "Compare with", "Another version"

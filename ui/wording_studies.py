@@ -46,7 +46,6 @@ FILE_INFO = (
     "of messages a line; up to 1 MB."
 )
 FILE_EXAMPLE = '{"prompt": "…"}'
-FILE_READ = "{name}: {used} of {count} prompts understood."
 BUILT_IN = "Set"
 BUILT_IN_SETS = {
     "everyday": "Everyday help (20)",

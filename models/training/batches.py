@@ -43,11 +43,6 @@ class Example:
     weight: float = 1.0
     source: str = ""
 
-    @property
-    def is_pair(self) -> bool:
-        """Whether there are a chosen and a rejected response."""
-        return self.signs == (1, -1)
-
     def n_tokens(self, layout: Layout) -> int:
         """The tokens that its rows hold, without padding."""
         n_prompts = len(self.responses) if layout is Layout.APART else 1

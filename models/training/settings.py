@@ -116,9 +116,10 @@ class TrainSettings:
         judged_as: rows of which dimension are used; None: the guide's own.
         version: of the guide; 0: the parent's and one more.
         licence: of the guide.
+        chat_template: Jinja, in place of the tokenizer's own.
 
     Raises:
-        SettingsError: a name is empty.
+        SettingsError: the dimension is empty, "overall" or has "=" in it, or there are no data.
     """
 
     base: str

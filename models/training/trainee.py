@@ -34,11 +34,6 @@ class Trainee:
     pad_token_id: int
     dtype: torch.dtype
 
-    @property
-    def is_adapter(self) -> bool:
-        """Whether only an adapter is trained."""
-        return isinstance(self.model, PeftModel)
-
     def save(self, folder: Path, base_id: str, state: dict[str, Tensor]) -> None:
         """Write the guide's files into ``folder``: an adapter, or the model with its tokenizer; ``state`` is whole."""
         if isinstance(self.model, PeftModel):

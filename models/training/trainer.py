@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
 from models.training.batches import Batch, Example, Layout, batch_logprobs, collate
@@ -27,9 +26,10 @@ from models.training.loss import (
 )
 from models.training.order import in_whole_steps
 from models.training.processes import StopFlag, is_sharded, of_the_first
-from models.training.run_folder import COMPLETE, RunFolder
+from models.training.run_folder import RunFolder
 from models.training.settings import OptimiserSettings
 from models.training.trainee import Trainee
+from models.training.watch import Watch, best_of
 from steering.errors import SettingsError
 
 _SHIFT = "reward_shift.json"
@@ -152,7 +152,7 @@ class GuideTrainer(Trainer):
         is_over |= state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]  # stopped early
         if is_over:
             self.state = state
-            best = _best_of(state, checkpoint.parent) if self.args.load_best_model_at_end else None
+            best = best_of(state, checkpoint.parent) if self.args.load_best_model_at_end else None
             self._load_from_checkpoint(str(best or checkpoint))
         return bool(is_over)
 
@@ -167,75 +167,6 @@ class GuideTrainer(Trainer):
         if checkpoint and file.exists():
             good, bad = json.loads(file.read_text())
             self.shift = RewardShift((good, bad))
-
-
-def _best_of(state: TrainerState, checkpoints: Path) -> Path | None:
-    """The best checkpoint so far, where it lies now: the path that was noted is of the folder as it was called then."""
-    best = checkpoints / f"checkpoint-{state.best_global_step}"
-    return best if best.is_dir() else None
-
-
-class Watch(TrainerCallback):
-    """Tells the run's folder how it goes, marks checkpoints that are whole, and ends the training when asked to."""
-
-    def __init__(self, folder: RunFolder, stop: StopFlag) -> None:
-        self._folder, self._stop = folder, stop
-        self._began = time.monotonic()
-        self._first_step: int | None = None
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """It begins, perhaps with the state that a checkpoint has."""
-        best = _best_of(state, Path(str(args.output_dir)))
-        if best is not None:
-            state.best_model_checkpoint = str(best)
-
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A step is about to be taken, perhaps the first, or the first after a checkpoint."""
-        if self._first_step is None:
-            self._began, self._first_step = time.monotonic(), state.global_step
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """The Trainer reports the loss of a step, or what an evaluation found."""
-        logs = logs or {}
-        seconds = time.monotonic() - self._began
-        n_done = state.global_step - (self._first_step or 0)
-        shared = {"step": state.global_step, "n_steps": state.max_steps}
-        if "eval_accuracy" in logs:
-            self._folder.say(
-                "held_out", **shared, held_out_accuracy=logs["eval_accuracy"], held_out_loss=logs["eval_loss"]
-            )
-        elif "loss" in logs:
-            left = (state.max_steps - state.global_step) * seconds / n_done if n_done else None
-            self._folder.say(
-                "step",
-                **shared,
-                loss=logs["loss"],
-                learning_rate=logs["learning_rate"],
-                seconds=round(seconds, 2),
-                seconds_left=None if left is None else round(left, 1),
-            )
-
-    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A part of a step is done."""
-        self._stop.check(args.device)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A step is done; the last one's weights may be the best."""
-        self._stop.check(args.device)
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A checkpoint has been written: whatever stops now, it is whole."""
-        if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 def make_trainer(

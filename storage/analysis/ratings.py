@@ -1,6 +1,5 @@
 """Ratings of the blends with intervals, with and without length, and who moves them most."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,6 @@ from storage.analysis.resampling import Observations, Resampler
 
 MAX_RATED_BLENDS = 40
 DEFAULT_DRAWS = 200
-ELO_PER_LOG_ODDS = 400 / math.log(10)
-"""Multiply a rating by this for the scale of chess: 400 points are odds of 10."""
 
 
 @dataclass(frozen=True)

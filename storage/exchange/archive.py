@@ -197,7 +197,9 @@ def _read_manifest(source: Path) -> _Manifest:
         revision = manifest.get("revision", _UNNAMED_REVISION)
         found = {str(name): int(number) for name, number in n_rows.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{source} is not an archive: {error}.", hint="Name the folder of a full export.") from error
+        raise InputError(
+            f"{source} is not an archive: {error}.", hint="Name the folder of `export --format archive`."
+        ) from error
     if revision not in schema.known_revisions():
         raise InputError(
             f"The archive {source} has schema {revision}; this Tiller knows up to {schema.newest_revision()}.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from steering.errors import InputError
-from ui.commands.store import ACTOR, add_filters, add_settings, filter_of, opened
+from ui.commands.store import ACTOR, STORE, add_filters, add_settings, filter_of, opened
 from ui.commands.tables import shown, table
 
 ARCHIVE = "archive"
@@ -40,7 +40,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     importing.add_argument("file", type=Path, help="a .jsonl or .parquet file, or the folder of an archive")
     importing.add_argument("--name", help="of the study, after the word imported; the file's name if left out")
     importing.set_defaults(run=_import)
-    add_settings(importing)
+    add_settings(importing, STORE)
 
 
 def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -72,7 +72,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     split.add_argument("--test-share", type=float, default=0.0, metavar="SHARE", help="of the prompts, for testing")
     split.add_argument("--seed", type=int, default=0, help="which prompts these are; default: 0")
     export.set_defaults(run=_export)
-    add_settings(export)
+    add_settings(export, STORE)
 
 
 def _export(arguments: argparse.Namespace) -> Iterator[str]:

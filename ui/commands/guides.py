@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steering.errors import InputError
-from ui.commands.store import MODELS, add_settings, settings_of
+from ui.commands.store import GUIDES, HOME, MODELS, add_settings, settings_of
 from ui.commands.tables import shown, table
 
 # torch and transformers take seconds to import, which `--help` and typing errors need not wait for.
@@ -51,8 +51,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     pushing.add_argument("repository", help="Hub id such as me/my-guide; made if there is none")
     pushing.add_argument("--private", action="store_true", help="make the repository private")
     pushing.set_defaults(run=_push)
-    for parser in (listing, importing, publishing, rolling, comparing, pushing):
-        add_settings(parser, MODELS)
+    for parser in (listing, publishing, rolling, pushing):
+        add_settings(parser, HOME, GUIDES)
+    for parser in (importing, comparing):
+        add_settings(parser, HOME, MODELS)
 
 
 def _add_version(parser: argparse.ArgumentParser, *numbers: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from ui.commands.store import add_filters, add_settings, filter_of, opened
+from ui.commands.store import STORE, add_filters, add_settings, filter_of, opened
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,7 +25,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     add_filters(results)
     results.set_defaults(run=_results)
-    add_settings(results)
+    add_settings(results, STORE)
 
 
 def _results(arguments: argparse.Namespace) -> Iterator[str]:

@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 ACTOR = "cli"
 """Who did it, in the audit."""
 
-STORE = {
-    "home": "folder of the database and local secrets",
-    "database_url": "where judgements are kept: sqlite:///FILE or postgresql+psycopg://…",
-}
-MODELS = {
-    "preset": "built-in base model and guides",
+HOME = {"home": "folder of the database, guide versions and local secrets"}
+STORE = HOME | {"database_url": "where judgements are kept: sqlite:///FILE or postgresql+psycopg://…"}
+GUIDES = {
+    "preset": "built-in base model and guides; demo unless --config names others",
     "config": "TOML file naming a base model and its guides",
-    "device": "auto, cpu or cuda",
-    "dtype": "auto, float32, bfloat16 or float16",
+}
+MODELS = GUIDES | {
+    "device": "auto, cpu or cuda; auto if left out",
+    "dtype": "auto, float32, bfloat16 or float16; auto if left out",
 }
 
 
 def add_settings(parser: argparse.ArgumentParser, *tables: dict[str, str]) -> None:
     """Add the settings of app.py that a command knows, by name and help text."""
     group = parser.add_argument_group("settings (TILLER_… variables are read as by app.py)")
-    for name, text in {**STORE, **{name: text for table in tables for name, text in table.items()}}.items():
-        group.add_argument(f"--{name.replace('_', '-')}", help=text)
+    for name, text in {name: text for table in tables for name, text in table.items()}.items():
+        # what is left out is asked of the variables, so no value is printed as the default
+        group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ui.commands.store import ACTOR, MODELS, add_settings, opened, settings_of
+from ui.commands.store import ACTOR, MODELS, STORE, add_settings, opened, settings_of
 from ui.commands.tables import shown, table
 from ui.settings import engine_options
 
@@ -65,7 +65,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     publishing.set_defaults(run=_publishing)
     for parser in (create, generate, listing, close, reopen, toml, publishing):
-        add_settings(parser, *([MODELS] if parser is generate else []))
+        add_settings(parser, STORE, *([MODELS] if parser is generate else []))
 
 
 def _create(arguments: argparse.Namespace) -> Iterator[str]:

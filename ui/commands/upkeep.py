@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from steering.errors import InputError
-from ui.commands.store import ACTOR, add_settings, opened, settings_of
+from ui.commands.store import ACTOR, STORE, add_settings, opened, settings_of
 from ui.commands.tables import shown
 
 MAX_DAYS = 365_000
@@ -35,7 +35,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     delete.add_argument("name", help="the name they judge studies under, or the id that results and exports show")
     delete.set_defaults(run=_delete_annotator)
     for parser in (backup, restore, forget, delete):
-        add_settings(parser)
+        add_settings(parser, STORE)
 
 
 def _backup(arguments: argparse.Namespace) -> Iterator[str]:

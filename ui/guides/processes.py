@@ -12,7 +12,7 @@ from typing import Any
 
 from models.files import write_whole
 
-NICENESS = 10
+NICENESS = 19
 _ROOT = Path(__file__).parents[2]
 _PROC = Path("/proc")
 _STATE, _BORN = 0, 19  # of the fields of /proc/PID/stat that stand behind the name

@@ -57,7 +57,6 @@ class Retrainer:
     ) -> None:
         self._versions, self._studies, self._results, self._settings = versions, studies, results, settings
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._compared: set[str] = set()  # tried here, so that what fails is not tried for ever
         newest = self.newest()
@@ -188,8 +187,7 @@ class Retrainer:
         return found | ({UNKNOWN} if parent.card.data_ids else set())
 
     def _watch(self, folder: RetrainFolder) -> None:
-        self._thread = threading.Thread(target=self._work, args=(folder,), name="retraining", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, args=(folder,), name="retraining", daemon=True).start()
 
     def _work(self, folder: RetrainFolder) -> None:
         try:

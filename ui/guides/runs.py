@@ -4,6 +4,7 @@
     asked.json        what was asked for, the version that answered then, and what the studies said of publishing
     data/             the judgements it is trained on
     run/              the training's own folder, see docs/training.md
+    arguments.txt     the training's command line, for going on
     process.json      the process at work, found again by its id and time of birth
     log.txt           what the processes said
     version.json      the version that was made of the guide, and whether it was published by itself

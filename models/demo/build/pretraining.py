@@ -171,7 +171,11 @@ class Pretraining:
 
 
 def validation_loss(model: PreTrainedModel, ids: Tensor, length: int, placement: Placement) -> float:
-    """Return the mean loss per token over ids (N,) read in windows of ``length``, in nats."""
+    """Return the mean loss per token over ids (N,) read in windows of ``length``, in nats.
+
+    Raises:
+        SettingsError: there are too few for one window.
+    """
     starts = torch.arange(0, len(ids) - length - 1, length)
     if not len(starts):
         raise SettingsError(f"The validation data have only {len(ids)} tokens.", hint="Use more data.")

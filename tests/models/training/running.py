@@ -20,7 +20,7 @@ from models.training.processes import is_sharded
 from models.training.run_folder import RunFolder
 from models.training.settings import TrainSettings
 from models.training.train import main
-from models.training.trainer import Watch
+from models.training.watch import Watch
 
 # where each of these trainings is a process of its own, what they import is imported once
 _ASIDE = multiprocessing.get_context("forkserver")
