@@ -194,7 +194,7 @@ class SteerActions:
         """Bring a stored comparison back into the session, with the choices this browser's annotator made of it.
 
         Raises:
-            NotFoundError: there is no such comparison, or it belongs to a study.
+            NotFoundError: there is no such comparison, its text was removed, or it belongs to a study.
             StorageError: the database cannot be read.
         """
         if not is_id(comparison_id):
@@ -202,6 +202,9 @@ class SteerActions:
         comparison = self._repository.get_comparison(comparison_id)
         if comparison.kind is ComparisonKind.STUDY:
             raise NotFoundError("It belongs to a study, which is judged blind.", hint="Open the Judge page.")
+        left, right = comparison.left, comparison.right
+        if left.text_removed_at is not None or right.text_removed_at is not None:
+            raise NotFoundError("Its prompt and its answers were removed.", hint="Write the prompt anew.")
         try:  # making an annotator writes, and a database that can only be read still shows what it has
             annotator = self._repository.annotator(judging.known_by(self._secret, token))
             judged = self._repository.judgements_of(comparison.id, annotator.id)
@@ -209,7 +212,6 @@ class SteerActions:
             logger.warning("comparison %s is shown without its choices: %s", comparison.id, error)
             judged = ()
         session = self.sessions.get(session_id)
-        left, right = comparison.left, comparison.right
         with session.lock:
             session.turn_to(left.messages[:-1])
             session.result = Result(response(left), response(right), comparison)

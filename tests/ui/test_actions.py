@@ -3,13 +3,14 @@
 import itertools
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from steering.errors import BusyError, InputError, NotFoundError, PromptError, StorageError
 from steering.types import Choice, FinishReason, Message, Role, Side
-from storage.records import OVERALL, Annotator, Comparison, ComparisonKind, Judgement, JudgementInput
+from storage.records import OVERALL, Annotator, Comparison, ComparisonKind, Judgement, JudgementInput, utc_now
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import BASE, ScriptedEngine, say
 from ui.actions import SteerActions, Stopped, judged
@@ -418,6 +419,23 @@ def test_a_link_to_answers_of_other_models_says_so(
 def test_a_link_that_leads_nowhere_is_told(actions: SteerActions, bad_id: str) -> None:
     with pytest.raises(NotFoundError):
         actions.restore(ME, TOKEN, bad_id)
+
+
+def test_a_link_to_text_that_was_removed_is_told_and_the_page_goes_on(
+    actions: SteerActions, repository: FailingRepository
+) -> None:
+    """It once left an emptied comparison in the session and said that something unexpected went wrong."""
+    removed = run_to_end(actions)
+    judge(actions, removed, Choice.LEFT)
+    assert repository.forget_prompts(utc_now() + timedelta(days=1)).n_generations_emptied == 2
+    with pytest.raises(NotFoundError, match="were removed"):
+        actions.restore("another tab", TOKEN, id_of(removed))
+    shown = run_to_end(actions, session_id="another tab")
+    with pytest.raises(NotFoundError):
+        actions.restore("another tab", TOKEN, id_of(removed))
+    assert actions.sessions.get("another tab").result == shown
+    actions.judge("another tab", TOKEN, id_of(shown), OVERALL, "left")
+    assert actions.sessions.get("another tab").chosen[OVERALL].choice is Choice.LEFT
 
 
 def test_a_link_does_not_open_what_is_judged_blind(
