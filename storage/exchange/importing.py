@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from steering.errors import InputError
@@ -18,7 +18,7 @@ from storage.records_pairs import CanonicalSide, NamedBlend
 from storage.records_studies import Question, StudyItem, StudySettings, StudyState
 from storage.rows import generation_values
 from storage.saving import insert_if_absent
-from storage.study_rows import item_values, prompts_json, settings_json
+from storage.study_rows import item_values, prompts_json, settings_json, study_from
 from storage.study_tables import AssignmentRow, StudyItemRow, StudyRow
 from storage.tables import AnnotatorRow, ComparisonRow, GenerationRow, JudgementRow
 from storage.written import written_answer
@@ -43,7 +43,8 @@ class ImportReport:
 def import_foreign(database: Database, file: ForeignFile, name: str, actor: str = "system") -> ImportReport:
     """Store the preferences of a file as judgements of the study ``imported NAME``, all of them or none.
 
-    What this study has already, recognised by its content, is left as it is: importing again changes nothing.
+    What this study has already, recognised by its content, is left as it is: importing again changes nothing. What was
+    imported and then deleted with its annotator is judged again.
 
     Raises:
         InputError: the name cannot be used, the file has no preferences, or the study does not know their dimension.
@@ -61,13 +62,14 @@ def import_foreign(database: Database, file: ForeignFile, name: str, actor: str 
         study_id = _study(session, study_name, file.pairs, now)
         annotator_id = _annotator(session, now)
         items = [_item(study_id, pair, now) for pair in file.pairs]
-        known = set(session.scalars(select(StudyItemRow.id).where(StudyItemRow.study_id == study_id)))
+        there = set(session.scalars(select(StudyItemRow.id).where(StudyItemRow.study_id == study_id)))
+        ours = AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id
+        known = set(session.scalars(select(AssignmentRow.item_id).where(*ours)))
         fresh = [(item, pair) for item, pair in zip(items, file.pairs, strict=True) if item.id not in known]
-        position = session.scalar(
-            select(func.count()).where(AssignmentRow.study_id == study_id, AssignmentRow.annotator_id == annotator_id)
-        )
         for start in range(0, len(fresh), _N_AT_ONCE):
-            _insert(session, fresh[start : start + _N_AT_ONCE], annotator_id, (position or 0) + start, now)
+            some = fresh[start : start + _N_AT_ONCE]
+            _insert_items(session, [item for item, _ in some if item.id not in there])
+            _insert_judgements(session, some, annotator_id, len(known) + start, now)
         if fresh:
             Audit(session, actor, now).add("imported", "study", study_id, n_judgements=len(fresh))
     return ImportReport(study_name, file.n_lines, len(fresh), len(items) - len(fresh), file.n_repeated, file.refusals)
@@ -93,7 +95,8 @@ def _study(session: Session, name: str, pairs: Sequence[ForeignPair], now: datet
     if insert_if_absent(session, StudyRow, values, "name"):
         return str(values["id"])
     row = session.scalars(select(StudyRow).where(StudyRow.name == name)).one()
-    if row.settings != settings_json(settings):
+    stored = study_from(row).settings
+    if replace(stored, prompts=settings.prompts, publish=settings.publish) != settings:  # those two may change later
         raise InputError(
             f"There is a study {name!r} already, which asks something else.", hint="Import under another name."
         )
@@ -135,11 +138,10 @@ def _id(study_id: str, pair: ForeignPair, part: str) -> str:
     return hashlib.sha256(f"{study_id} {pair.sha256} {part}".encode()).hexdigest()[:32]
 
 
-def _insert(
-    session: Session, fresh: Sequence[tuple[StudyItem, ForeignPair]], annotator_id: str, position: int, now: datetime
-) -> None:
-    generations, comparisons, items, assignments, judgements = [], [], [], [], []
-    for place, (item, pair) in enumerate(fresh, start=position):
+def _insert_items(session: Session, fresh: Sequence[StudyItem]) -> None:
+    """Insert items that nobody has answered, with what they show."""
+    generations, comparisons = [], []
+    for item in fresh:
         left, right = item.comparison.left, item.comparison.right
         generations += [generation_values(left), generation_values(right)]
         comparisons.append(
@@ -149,10 +151,21 @@ def _insert(
                 "left_generation_id": left.id,
                 "right_generation_id": right.id,
                 "sides_known": False,
-                "created_at": now,
+                "created_at": item.comparison.created_at,
             }
         )
-        items.append({**item_values(item), "n_answered": 1})
+    if fresh:
+        session.execute(insert(GenerationRow), generations)
+        session.execute(insert(ComparisonRow), comparisons)
+        session.execute(insert(StudyItemRow), [item_values(item) for item in fresh])
+
+
+def _insert_judgements(
+    session: Session, fresh: Sequence[tuple[StudyItem, ForeignPair]], annotator_id: str, position: int, now: datetime
+) -> None:
+    """Insert what the annotator says of items that are there."""
+    assignments, judgements = [], []
+    for place, (item, pair) in enumerate(fresh, start=position):
         assignments.append(
             {
                 "item_id": item.id,
@@ -177,11 +190,9 @@ def _insert(
                 "judged_at": now,
             }
         )
-    for table, rows in (
-        (GenerationRow, generations),
-        (ComparisonRow, comparisons),
-        (StudyItemRow, items),
-        (AssignmentRow, assignments),
-        (JudgementRow, judgements),
-    ):
-        session.execute(insert(table), rows)
+    session.execute(insert(AssignmentRow), assignments)
+    session.execute(insert(JudgementRow), judgements)
+    answered = update(StudyItemRow).where(StudyItemRow.id.in_([item.id for item, _ in fresh]))
+    session.execute(
+        answered.values(n_answered=StudyItemRow.n_answered + 1), execution_options={"synchronize_session": False}
+    )

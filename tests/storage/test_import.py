@@ -15,10 +15,15 @@ from storage.exchange.archive import export_archive, import_archive
 from storage.exchange.foreign import ForeignPair, read_foreign
 from storage.exchange.importing import import_foreign
 from storage.records_pairs import JudgedPair, Outcome, PairFilter
+from storage.records_publishing import Publishing
+from storage.records_studies import Question
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
+from storage.sql_studies import SqlStudies
+from storage.study_tables import AssignmentRow, StudyItemRow
 from storage.tables import Base
 from tests.storage.examples import Ticking, a_click, a_comparison
+from tests.storage.study_examples import some_settings
 
 HH = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant: "
 
@@ -205,6 +210,46 @@ def test_importing_again_adds_only_what_is_new(database: Database, tmp_path: Pat
     assert everything(database) == before
     assert import_foreign(database, read_foreign(written(tmp_path, *rows)), "pilot").n_new == 1
     assert len(judged(database)) == 3
+
+
+def test_importing_again_changes_nothing_once_the_study_publishes_by_itself(database: Database, tmp_path: Path) -> None:
+    """It was refused once, as a study that asks something else."""
+    file = read_foreign(written(tmp_path, {"prompt": "Why?", "chosen": "yes", "rejected": "no"}))
+    import_foreign(database, file, "pilot")
+    studies = SqlStudies(database)
+    studies.set_publishing(studies.studies()[0].id, Publishing(enabled=True, margin=0.2))
+    before = everything(database)
+    assert import_foreign(database, file, "pilot").n_known == 1
+    assert everything(database) == before
+
+
+def test_what_was_deleted_with_its_annotator_can_be_imported_again(any_database: Database, tmp_path: Path) -> None:
+    """The items stay, and it was once said that everything was there already."""
+    rows = [{"prompt": f"Question {n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(5)]
+    first = read_foreign(written(tmp_path, *rows[:3]))
+    import_foreign(any_database, first, "pilot")
+    before = [(pair.response_a, pair.outcome) for pair in judged(any_database)]
+    (imported,) = SqlResults(any_database).annotators_called("imported")
+    SqlRepository(any_database).delete_annotator(imported)
+    assert judged(any_database) == []
+    again = import_foreign(any_database, first, "pilot")
+    assert (again.n_new, again.n_known) == (3, 0)
+    assert sorted((pair.response_a, pair.outcome) for pair in judged(any_database)) == sorted(before)
+    more = import_foreign(any_database, read_foreign(written(tmp_path, *rows)), "pilot")
+    assert (more.n_new, more.n_known) == (2, 3)
+    with any_database.reading() as session:
+        assert session.scalars(select(StudyItemRow.n_answered)).all() == [1] * 5
+        assert sorted(session.scalars(select(AssignmentRow.position))) == [0, 1, 2, 3, 4]
+
+
+def test_an_import_does_not_go_into_a_study_that_somebody_made_under_its_name(
+    database: Database, tmp_path: Path
+) -> None:
+    SqlStudies(database).create_study("imported pilot", some_settings(questions=(Question("overall", "overall"),)))
+    with pytest.raises(InputError, match="asks something else"):
+        import_foreign(
+            database, read_foreign(written(tmp_path, {"prompt": "Why?", "chosen": "yes", "rejected": "no"})), "pilot"
+        )
 
 
 def test_an_import_under_a_name_with_other_questions_is_refused_whole(database: Database, tmp_path: Path) -> None:
