@@ -32,6 +32,9 @@ def pushing_snapshots(
 ) -> Iterator[None]:
     """While the block runs, push what is new every few minutes, and once more at its end; nothing without a repository.
 
+    What is pushed lies in a folder below ``home`` only while the block runs: names and judgements that are deleted
+    later would stay in it.
+
     The repository is made, private, if there is none. An empty database is filled from its snapshot first: after a
     restart on an empty disk the next push would otherwise put nothing in the place of everything.
 
@@ -41,6 +44,7 @@ def pushing_snapshots(
         StorageError: the database cannot be read or written.
     """
     if repository is None:
+        _remove(home / FOLDER)  # of an earlier run that was killed
         yield
         return
     snapshots = _opened(database, home / FOLDER, repository, api or HfApi())
@@ -76,13 +80,14 @@ class Snapshots(CommitScheduler):
         return super().push_to_hub()
 
     def finish(self) -> None:
-        """Push a last time and stop; that it cannot be done is told and keeps nobody from stopping."""
+        """Push a last time, stop and remove the folder; a push that fails is told and keeps nobody from stopping."""
         try:
             self.trigger().result(LAST_PUSH_SECONDS)
         except Exception as error:  # noqa: BLE001 - the page is over; what is left is to say what is missing
             logger.error("the last snapshot was not pushed: %s", error)
         finally:
             self.stop()
+            _remove(self.folder_path)
 
 
 def _opened(database: Database, folder: Path, repository: str, api: HfApi) -> Snapshots:
@@ -101,13 +106,19 @@ def _opened(database: Database, folder: Path, repository: str, api: HfApi) -> Sn
             )
         if is_empty(database):
             _bring_back(database, repository, api)
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier start, perhaps with another database
+        _remove(folder)  # of an earlier start, perhaps with another database
         return Snapshots(database, folder, repository, api)
     except (HTTPError, OSError, ValueError) as error:
         raise SettingsError(
             f"Snapshots cannot be pushed to {repository}: {error}",
             hint="Look at the name after --snapshot-repo (OWNER/NAME), at HF_TOKEN's rights, and at the connection.",
         ) from error
+
+
+def _remove(folder: Path) -> None:
+    """Remove what was pushed from here, and what a push that was killed has left beside it."""
+    for left in (folder, *folder.parent.glob(f".{FOLDER}-*")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _bring_back(database: Database, repository: str, api: HfApi) -> None:

@@ -193,6 +193,25 @@ def test_a_last_push_that_fails_is_told_and_keeps_nobody_from_stopping(
     assert "the last snapshot was not pushed: the Hub is down" in caplog.text
 
 
+def test_names_and_judgements_do_not_stay_beside_the_database_where_nothing_would_remove_them(
+    database: Database, tmp_path: Path
+) -> None:
+    """After one run with snapshots the folder once kept who was deleted later."""
+    for trouble in (None, OSError("the Hub is down")):
+        hub = Hub()
+        with pushing_snapshots(database, tmp_path, REPOSITORY, hub):
+            while not hub.commits:
+                time.sleep(0.01)
+            assert (tmp_path / "snapshot" / MANIFEST).is_file()
+            hub.trouble = trouble
+        assert [path.name for path in tmp_path.iterdir() if "snapshot" in path.name] == []
+    for left in ("snapshot", ".snapshot-killed"):  # by a run that was killed
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "annotators.jsonl").write_text("Ada")
+    with pushing_snapshots(database, tmp_path, None):
+        assert [path.name for path in tmp_path.iterdir() if "snapshot" in path.name] == []
+
+
 def test_without_a_repository_nothing_is_asked_of_the_hub(database: Database, tmp_path: Path) -> None:
     hub = Hub()
     hub.trouble = AssertionError("the Hub was asked")
