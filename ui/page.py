@@ -29,6 +29,7 @@ from ui.handlers import SteerHandlers
 from ui.judge.actions import JudgeActions
 from ui.judge.events import add_judge_page
 from ui.layouts import Build, FollowingGuides, Layouts
+from ui.privacy import is_private
 from ui.results.actions import ResultsActions
 from ui.results.events import add_results_page, connect_blend_link
 from ui.runs import SteerEngine
@@ -43,7 +44,6 @@ MAX_UPLOAD = "1kb"  # the page uploads nothing, but Gradio would take files of a
 MAX_PAGES = 1000  # open at once, each with about a megabyte in Gradio, and 0.02 more for every layout that was made
 HANDLER_THREADS = 40  # for everything but runs; as many as Gradio has of itself
 KEEP_EXPORTS = (600, 3600)  # seconds: how often to look for old ones, and how old they get
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIVE_PRESET = "demo"  # fast enough everywhere to answer while a slider moves
 
 logger = logging.getLogger(__name__)
@@ -99,12 +99,12 @@ def build_site(backing: Backing) -> Site:
         doubtful = DoubtfulItems(results) if results is not None else None
         routes += add_judge_page(blocks, JudgeActions(backing.repository, studies, settings.home, doubtful))
         if results is not None:
-            is_private = bool(settings.access_code) or settings.host in LOCAL_HOSTS
-            add_results_page(blocks, ResultsActions(results, studies, is_private=is_private))
-            studying = StudyingActions(engine, studies, results, settings, is_private=is_private)
+            may, has_code = is_private(settings), bool(settings.access_code)
+            add_results_page(blocks, ResultsActions(results, studies, is_private=may, has_code=has_code))
+            studying = StudyingActions(engine, studies, results, settings, is_private=may)
             add_studies_page(blocks, layouts, studying)
             if versions is not None:
-                guides = GuidesActions(versions, studies, results, settings, is_private=is_private)
+                guides = GuidesActions(versions, studies, results, settings, is_private=may)
                 add_guides_page(blocks, guides)
     return Site(blocks, layouts, routes)
 

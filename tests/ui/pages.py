@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
+from starlette.requests import Request
 
+from storage.records import new_id
 from tests.storage.fakes import InMemoryRepository
 from tests.ui.fakes import ScriptedEngine
 from ui.page import Backing
@@ -53,3 +55,21 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.02)
+
+
+def a_request(host: str, **headers: str) -> gr.Request:
+    """A page's request as a server gets it for this host."""
+    sent = {"Host": host, **headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
+    scope = {"type": "http", "headers": raw, "query_string": b"", "root_path": ""}
+    return gr.Request(Request(scope), session_hash=new_id())
+
+
+def in_a_page(build: Callable[[], T]) -> T:
+    """Lay out a part of a page by itself."""
+
+    async def making() -> T:
+        with gr.Blocks():
+            return build()
+
+    return apart(lambda: asyncio.run(making()))

@@ -56,6 +56,7 @@ class GuidesActions:
     """The actions of the Guides page; methods may be called from any thread.
 
     ``is_private`` says that only people who were let in see the page: else nothing is made or changed on it.
+    Without an access code a page is private only to this machine: see ``ui.privacy``.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
@@ -70,7 +71,7 @@ class GuidesActions:
         *,
         is_private: bool,
     ) -> None:
-        self.is_private = is_private
+        self.is_private, self.has_code = is_private, bool(settings.access_code)
         self.settings = settings
         self._versions, self._studies, self._results = versions, studies, results
         self._tokens = SessionTokens(server_secret(settings.home), "guides")

@@ -15,6 +15,7 @@ from ui.guides.asking import Ask, ask_of
 from ui.guides.figures import accuracy_curve, loss_curve
 from ui.guides.runs import CAN_GO_ON, UNDER_WAY, Stage
 from ui.handlers import Handler, own_session, told_by, words_for
+from ui.privacy import is_let_in
 
 
 def told_at(place: str) -> Callable[[Handler], Handler]:
@@ -34,8 +35,8 @@ class GuidesHandlers:
     def guides_opened(self, request: gr.Request) -> Updates:
         """The page was opened."""
         session_id = own_session(request)
-        if not self.actions.is_private:
-            return self._versions() | self._run("")
+        if not is_let_in(self.actions, request):
+            return self._versions() | self._run(request, "")
         inputs = self.page.form.inputs
         questions, sources = list(self.actions.questions()), self.actions.sources()
         names, first = [(name, one) for one, name in self.actions.annotators().items()], next(iter(questions), "")
@@ -47,7 +48,7 @@ class GuidesHandlers:
             inputs["without"]: gr.update(choices=names, value=[]),
             self.page.gate: self._gate(lambda: Ask(first, first)),
             **self._versions(),
-            **self._run(""),
+            **self._run(request, ""),
         }
 
     @told_at("versions")
@@ -128,7 +129,7 @@ class GuidesHandlers:
         """A training is to begin."""
         self._private(request, token)
         gate = retrain_markup.gate(self.actions.start(self._ask(inputs)).gate)
-        return {self.page.told: markup.status(wording.STARTED), self.page.gate: gate, **self._run("")}
+        return {self.page.told: markup.status(wording.STARTED), self.page.gate: gate, **self._run(request, "")}
 
     @told_at("form")
     def sources_changed(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
@@ -148,18 +149,21 @@ class GuidesHandlers:
         """The training that was cancelled or killed is to go on."""
         self._private(request, token)
         self.actions.retrainer.go_on()
-        return {self.page.told: markup.status(wording.GOING_ON), **self._run("")}
+        return {self.page.told: markup.status(wording.GOING_ON), **self._run(request, "")}
 
     @told_at("run")
     def tick(self, request: gr.Request, drawn: str) -> Updates:
         """A second has passed while something is under way."""
         own_session(request)
-        run = self._run(drawn)
+        run = self._run(request, drawn)
         is_over = not run[self.page.run.timer]["active"]
         return run | (self._versions() if is_over else {})  # a new version is there
 
     def _private(self, request: gr.Request, token: object) -> str:
-        self.actions.check_token(session_id := own_session(request), token)
+        session_id = own_session(request)
+        if not is_let_in(self.actions, request):
+            raise InputError(wording.NOT_PRIVATE, hint=wording.NOT_PRIVATE_HINT)
+        self.actions.check_token(session_id, token)
         return session_id
 
     def _ask(self, inputs: tuple[Any, ...]) -> Ask:
@@ -190,20 +194,21 @@ class GuidesHandlers:
             view.other: gr.update(choices=choices),
         }
 
-    def _run(self, drawn: str) -> Updates:
+    def _run(self, request: gr.Request, drawn: str) -> Updates:
         """How far the newest training is; plots where there is more than ``drawn`` of them."""
+        may = is_let_in(self.actions, request)
         view, newest = self.page.run, self.actions.retrainer.newest()
         stage = newest.stage() if newest is not None else None
         events = newest.progress() if newest is not None else []
         updates: Updates = {
             view.state: retrain_markup.run(newest, stage, events),
-            view.cancel: gr.update(visible=stage is Stage.TRAINING and self.actions.is_private),
-            view.go_on: gr.update(visible=stage in CAN_GO_ON and self.actions.is_private),
+            view.cancel: gr.update(visible=stage is Stage.TRAINING and may),
+            view.go_on: gr.update(visible=stage in CAN_GO_ON and may),
             view.timer: gr.update(active=stage in UNDER_WAY or (newest is not None and newest.waits_for_decision)),
         }
         if newest is None:
             return updates
-        log = newest.log_tail(LOG_LINES * 4) if self.actions.is_private else ""
+        log = newest.log_tail(LOG_LINES * 4) if may else ""
         shown = [event for event in events if event["event"] in ("step", "held_out", "before")]
         now = f"{newest.path.name} {len(shown)} {stage}"
         if now != drawn:

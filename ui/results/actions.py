@@ -17,7 +17,7 @@ import numpy as np
 from steering.errors import InputError
 from storage.analysis.annotators import AnnotatorFigures, annotator_figures
 from storage.analysis.columns import JudgementColumns, columns_of
-from storage.analysis.intervals import Estimate, Missing
+from storage.analysis.intervals import Missing
 from storage.analysis.preference import Preference, fit_preference
 from storage.analysis.ratings import RatingPlan
 from storage.analysis.summary import Counts, DimensionResults, count, summarise_dimension
@@ -34,14 +34,15 @@ N_REMEMBERED = 8
 STEER = "steer"
 """What the page calls the judgements of the Steer page, which are of no study, among the studies' ids."""
 MAX_BLEND_CHARS = 2000
+_Counts = tuple[AnnotatorCount, ...]
 
 
 @dataclass(frozen=True)
 class Query:
     """Which judgements are looked at, and how.
 
-    ``min_reliability`` is the least share of gold answers an annotator got right. ``by_strength`` lets a slight
-    preference count less than a clear one.
+    ``min_reliability`` is the least share of gold answers an annotator got right, those that the filters leave out
+    included (``JudgedPair.reliability``). ``by_strength`` lets a slight preference count less than a clear one.
     """
 
     wanted: PairFilter
@@ -92,14 +93,16 @@ class ResultsActions:
     """The actions of the Results page; methods may be called from any thread.
 
     ``is_private`` says that only people who were let in see the page: else annotators are numbered instead of named,
-    and nothing is exported.
+    and nothing is exported. Without an access code a page is private only to this machine: see ``ui.privacy``.
     """
 
-    def __init__(self, results: ResultsRepository, studies: StudyRepository, *, is_private: bool) -> None:
-        self.is_private = is_private
+    def __init__(
+        self, results: ResultsRepository, studies: StudyRepository, *, is_private: bool, has_code: bool = False
+    ) -> None:
+        self.is_private, self.has_code = is_private, has_code
         self._results = results
         self._studies = studies
-        self._remembered: OrderedDict[tuple[Query, tuple[AnnotatorCount, ...]], Findings] = OrderedDict()
+        self._remembered: OrderedDict[tuple[Query, bool, _Counts, _Counts], Findings] = OrderedDict()
         self._lock = threading.Lock()
 
     def studies(self) -> tuple[StudySummary, ...]:
@@ -126,14 +129,18 @@ class ResultsActions:
         """
         return sum(one.n_judgements for one in self._results.annotator_counts(_of(STEER)))
 
-    def find(self, query: Query) -> Findings:
+    def find(self, query: Query, *, named: bool = True) -> Findings:
         """The figures of a query. They are kept, and read anew once somebody judged, took back or was deleted.
+
+        Annotators have their names where the page is private and ``named`` says that who asks may see them.
 
         Raises:
             StorageError: the database cannot be read.
         """
         counts = self._results.annotator_counts(query.wanted)
-        key = (query, counts)
+        # who is reliable also depends on gold answers that the filters leave out
+        of_all = self._results.annotator_counts(query.wanted.whole) if query.min_reliability else ()
+        key = (query, named, counts, of_all)
         with self._lock:  # so that two who ask at once wait for one reading
             if key in self._remembered:
                 self._remembered.move_to_end(key)
@@ -141,8 +148,8 @@ class ResultsActions:
             columns = columns_of(self._results.pairs(query.wanted, with_texts=False))
             reliable = _of_the_reliable(columns, query.min_reliability)
             n_left_out, plan = len(columns) - len(reliable), RatingPlan(by_strength=query.by_strength)
-            findings = Findings(reliable, self._names(counts, columns), n_left_out, plan)
-            for old in [known for known in self._remembered if known[0] == query]:
+            findings = Findings(reliable, self._names(counts, columns, named=named), n_left_out, plan)
+            for old in [known for known in self._remembered if known[:2] == key[:2]]:
                 del self._remembered[old]
             self._remembered[key] = findings
             if len(self._remembered) > N_REMEMBERED:
@@ -166,12 +173,12 @@ class ResultsActions:
             path = Path(shutil.make_archive(str(target), "zip", working, name))
         return Export(path, manifest)
 
-    def _names(self, counts: tuple[AnnotatorCount, ...], columns: JudgementColumns) -> dict[str, str]:
-        """What each annotator is called: their own name where the page is private, else a number."""
+    def _names(self, counts: tuple[AnnotatorCount, ...], columns: JudgementColumns, *, named: bool) -> dict[str, str]:
+        """What each annotator is called: their own name where the page is private and ``named``, else a number."""
         busiest = sorted(counts, key=lambda one: (-one.n_judgements, one.annotator_id))
         names: dict[str, str] = {}
         for one in busiest:
-            own = one.display_name if self.is_private else ""
+            own = one.display_name if self.is_private and named else ""
             names.setdefault(one.annotator_id, own or wording.ANNOTATOR.format(number=len(names) + 1))
         for annotator_id in columns.names.annotators:  # somebody may have begun since the counts were read
             names.setdefault(annotator_id, wording.ANNOTATOR.format(number=len(names) + 1))
@@ -179,15 +186,7 @@ class ResultsActions:
 
 
 def _of_the_reliable(columns: JudgementColumns, least: float) -> JudgementColumns:
-    if least <= 0:
-        return columns
-    reliable = {
-        figures.annotator_id
-        for figures in annotator_figures(columns)
-        if isinstance(figures.gold, Estimate) and figures.gold.value >= least
-    }
-    codes = [code for code, name in enumerate(columns.names.annotators) if name in reliable]
-    return columns.where(np.isin(columns.annotator, codes))
+    return columns if least <= 0 else columns.where((columns.names.reliability >= least)[columns.annotator])
 
 
 def query_of(

@@ -7,11 +7,13 @@ from typing import Any
 
 import gradio as gr
 
+from steering.errors import InputError
 from ui import wording_results as wording
 from ui.components import markup
 from ui.components.results import PartView, ResultsPage
 from ui.components.view import SteerView, Updates
 from ui.handlers import own_session, told_by, words_for
+from ui.privacy import is_let_in
 from ui.results.actions import STEER, Findings, Query, ResultsActions, blend_from, blend_link, plan_of, query_of
 from ui.results.parts import OF_A_DIMENSION, OF_ANNOTATORS, Drawn, Part, draw
 from ui.wording import title_of
@@ -57,26 +59,27 @@ class ResultsHandlers:
             return {self.page.message: markup.status(wording.NO_STUDIES)}
         asked, ids = request.query_params.get("study"), [study_id for _, study_id in lines if study_id]
         picked = asked if asked in ids else next(iter(judged), ids[0])
-        return {self.page.filters.study: gr.update(choices=lines, value=picked)} | self._picked(picked)
+        return {self.page.filters.study: gr.update(choices=lines, value=picked)} | self._picked(request, picked)
 
     @told_on_page
     def pick(self, request: gr.Request, study_id: object) -> Updates:
         """Another study was picked: it is shown whole."""
         own_session(request)
-        return self._picked(study_id)
+        return self._picked(request, study_id)
 
     @told_on_page
     def show(self, request: gr.Request, *filters: Any) -> Updates:
         """A filter was set."""
         own_session(request)
+        query = _query(filters)
         dimension, want_of = filters[N_FILTERS:]
-        return self._shown(_query(filters), dimension, want_of)
+        return self._shown(self._find(request, query), query, dimension, want_of)
 
     @told_on_page
     def show_dimension(self, request: gr.Request, *filters: Any) -> Updates:
         """Another dimension was picked."""
         own_session(request)
-        findings = self.actions.find(_query(filters))
+        findings = self._find(request, _query(filters))
         dimension = _among(filters[N_FILTERS], findings)
         return self._parts(OF_A_DIMENSION, findings, dimension) | {self.page.message: ""}
 
@@ -84,7 +87,7 @@ class ResultsHandlers:
     def show_want(self, request: gr.Request, *filters: Any) -> Updates:
         """What people want was asked of another dimension, or of all."""
         own_session(request)
-        findings = self.actions.find(_query(filters))
+        findings = self._find(request, _query(filters))
         return self._want(findings, filters[N_FILTERS + 1]) | {self.page.message: ""}
 
     def csv_of(self, part: Part) -> Callable[..., Updates]:
@@ -94,7 +97,7 @@ class ResultsHandlers:
         @told_by(lambda _handlers, message: {told: message, sent: ""})  # else what was sent before is saved again
         def guarded(handlers: ResultsHandlers, request: gr.Request, *filters: Any) -> Updates:
             own_session(request)
-            return {told: "", sent: handlers._file(part, filters)}
+            return {told: "", sent: handlers._file(part, handlers._find(request, _query(filters)), filters)}
 
         def csv(request: gr.Request, *filters: Any) -> Updates:  # Gradio finds the request in a plain function only
             return guarded(self, request, *filters)
@@ -106,6 +109,8 @@ class ResultsHandlers:
         """The file is asked for; it is offered when it is there."""
         controls = self.page.export
         own_session(request)
+        if not is_let_in(self.actions, request):
+            raise InputError(wording.EXPORT_REFUSED, hint=wording.EXPORT_REFUSED_HINT)
         query = _query(filters)
         plan = plan_of(format_, file_kind, percent, query)
         export = self.actions.export(query, plan, Path(controls.file.GRADIO_CACHE))
@@ -119,27 +124,29 @@ class ResultsHandlers:
             controls.file: gr.update(value=str(export.path), label=label, visible=True),
         }
 
-    def _file(self, part: Part, filters: tuple[Any, ...]) -> str:
+    def _find(self, request: gr.Request, query: Query) -> Findings:
+        return self.actions.find(query, named=is_let_in(self.actions, request))
+
+    def _file(self, part: Part, findings: Findings, filters: tuple[Any, ...]) -> str:
         """A part's table for the browser to save; nothing where it has none."""
-        findings = self.actions.find(_query(filters))
         wanted = filters[N_FILTERS + 1] if part is Part.WANT else filters[N_FILTERS]
         table = draw(part, findings, _asked(part, wanted, findings)).table
         return json.dumps({"name": f"tiller-{part}.csv", "text": table.to_csv()}) if table else ""
 
-    def _picked(self, study_id: object) -> Updates:
+    def _picked(self, request: gr.Request, study_id: object) -> Updates:
         filters = self.page.filters
         query = query_of(study_id, (None, None), None, 0)
+        findings = self._find(request, query)
         groups = [(name or wording.NO_GROUP, _keyed(name)) for name in self.actions.groups(str(study_id or ""))]
-        return self._shown(query, None, None) | {
+        return self._shown(findings, query, None, None) | {
             filters.group: gr.update(choices=[(wording.ALL_GROUPS, ""), *groups], value=""),
             filters.since: "",
             filters.until: "",
             filters.reliability: 0,
-            filters.by_strength: gr.update(value=False, visible=self.actions.find(query).counts.n_slight > 0),
+            filters.by_strength: gr.update(value=False, visible=findings.counts.n_slight > 0),
         }
 
-    def _shown(self, query: Query, dimension: object, want_of: object) -> Updates:
-        findings = self.actions.find(query)
+    def _shown(self, findings: Findings, query: Query, dimension: object, want_of: object) -> Updates:
         is_empty = not findings.counts.n_judgements
         updates: Updates = {
             self.page.message: markup.status(wording.NO_JUDGEMENTS) if is_empty else "",

@@ -70,7 +70,7 @@ class StudyingActions:
     """The actions of the Studies page; methods may be called from any thread.
 
     ``is_private`` says that only people who were let in see the page: else nothing is made or changed on it, and the
-    changes are not shown.
+    changes are not shown. Without an access code a page is private only to this machine: see ``ui.privacy``.
 
     Raises:
         SettingsError: the server's secret under ``settings.home`` cannot be read or made.
@@ -85,7 +85,7 @@ class StudyingActions:
         *,
         is_private: bool,
     ) -> None:
-        self.is_private = is_private
+        self.is_private, self.has_code = is_private, bool(settings.access_code)
         self.engine = engine
         self.settings = settings
         self._studies = studies

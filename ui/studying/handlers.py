@@ -15,6 +15,7 @@ from ui.components.studies import StudiesPage
 from ui.components.study_form import N_ROWS
 from ui.components.view import Updates
 from ui.handlers import Handler, own_session, told_by
+from ui.privacy import is_let_in
 from ui.studying.actions import Deed, StudyingActions
 from ui.studying.changes import FileKind
 from ui.studying.forms import BUILT_IN_SET, DRAWN, FILE, FIXED, PASTED, PUBLISHING
@@ -55,27 +56,27 @@ class StudiesHandlers:
     def studies_opened(self, request: gr.Request) -> Updates:
         """The page was opened."""
         session_id = own_session(request)
-        token = self.actions.session_token(session_id) if self.actions.is_private else ""
+        token = self.actions.session_token(session_id) if is_let_in(self.actions, request) else ""
         studies = [(study.summary.name, study.summary.id) for study in self.actions.listing()]
         choices = [(wording.EVERYTHING, ""), *studies]
-        return self._listed("") | {self.page.token: token, self.page.changes.study: gr.update(choices=choices)}
+        return self._listed(request, "") | {self.page.token: token, self.page.changes.study: gr.update(choices=choices)}
 
     @told_at("list")
     def tick(self, request: gr.Request, drawn: str) -> Updates:
         """A second has passed while something is written."""
         own_session(request)
-        return self._listed(drawn)
+        return self._listed(request, drawn)
 
     @told_at("list", _nothing_sent)
     def deed(self, request: gr.Request, token: str, asked: str, drawn: str) -> Updates:
         """A button of a study was pressed."""
-        self.actions.check_token(own_session(request), token)
+        self._private(request, token)
         study_id, deed = _asked(asked)
         if deed == studies_markup.TOML:
             return {self.page.sent: _file(*self.actions.toml(study_id)), self.page.message: ""}
         study = self.actions.do(study_id, Deed(deed))
         told = markup.status(wording.DONE[deed].format(name=study.name))
-        return self._listed(drawn) | {self.page.message: told, self.page.sent: ""}
+        return self._listed(request, drawn) | {self.page.message: told, self.page.sent: ""}
 
     @told_at("form")
     def check(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
@@ -93,7 +94,7 @@ class StudiesHandlers:
         told = markup.status(wording.MADE.format(name=study.name))
         studies = [(one.summary.name, one.summary.id) for one in self.actions.listing()]
         choices = gr.update(choices=[(wording.EVERYTHING, ""), *studies])
-        return self._listed(drawn) | {self.page.told: told, self.page.changes.study: choices}
+        return self._listed(request, drawn) | {self.page.told: told, self.page.changes.study: choices}
 
     @told_at("form", _nothing_sent)
     def toml(self, request: gr.Request, token: str, *inputs: Any) -> Updates:
@@ -155,16 +156,19 @@ class StudiesHandlers:
         return {file: gr.update(value=str(path), label=wording.DOWNLOAD.format(name=path.name), visible=True)}
 
     def _private(self, request: gr.Request, token: object) -> str:
-        self.actions.check_token(session_id := own_session(request), token)
+        session_id = own_session(request)
+        if not is_let_in(self.actions, request):
+            raise InputError(wording.NOT_PRIVATE, hint=wording.NOT_PRIVATE_HINT)
+        self.actions.check_token(session_id, token)
         return session_id
 
     def _values(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
         return dict(zip(self.page.form.inputs, inputs, strict=True))
 
-    def _listed(self, drawn: str) -> Updates:
+    def _listed(self, request: gr.Request, drawn: str) -> Updates:
         """The list where it is another one than the page has, and how far the study under way is."""
         written, studies = self.actions.written, self.actions.listing()
-        listing = studies_markup.listing(studies, self.actions.is_private)
+        listing = studies_markup.listing(studies, is_let_in(self.actions, request))
         names = {study.summary.id: study.summary.name for study in studies}
         updates: Updates = {
             self.page.now: studies_markup.now_writing(written, names),

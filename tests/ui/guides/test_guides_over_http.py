@@ -41,6 +41,7 @@ class Visitor:
     home: Path
     session_hash: str = field(default_factory=new_id)
     token: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         with urllib.request.urlopen(f"{self.url}/config") as answer:
@@ -51,7 +52,7 @@ class Visitor:
     def call(self, name: str, *data: object, origin: str = "", session_hash: str = "") -> str:
         """What the server says to an event of the page."""
         body = {"data": data, "fn_index": self._events[name], "session_hash": session_hash or self.session_hash}
-        headers = {"Content-Type": "application/json", "Origin": origin or self.url}
+        headers = {"Content-Type": "application/json", "Origin": origin or self.url} | self.headers
         url = f"{self.url}/gradio_api/run/predict"
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
             return str(answer.read(), "utf-8")
@@ -106,6 +107,19 @@ def test_only_the_page_that_was_given_the_token_publishes_and_only_from_its_own_
         assert "Rolled back: wit version 0 answers again" in visitor.call("roll_back", visitor.token, one)
         assert "No other guide" in visitor.call("roll_back", visitor.token, one)
         assert [activation.why for activation in visitor.versions.history()] == ["published", "rolled back"]
+
+
+def test_behind_a_proxy_on_this_machine_nothing_is_published(tmp_path: Path) -> None:
+    """Tiller listens at this machine alone there, and took everybody on the internet for somebody at it."""
+    with serving(tmp_path) as visitor:
+        visitor.open()
+        token = visitor.token
+        visitor.headers = {"X-Forwarded-For": "203.0.113.7"}
+        assert "Versions of Wit" in visitor.open()
+        assert visitor.token == ""
+        assert "Anybody can open this page" in visitor.call("publish", token, "wit/1")
+        assert "wit/0" in visitor.call("tick", "")
+        assert visitor.versions.history() == ()
 
 
 def test_what_was_published_on_the_command_line_is_taken_in(tmp_path: Path) -> None:

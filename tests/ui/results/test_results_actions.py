@@ -26,10 +26,13 @@ from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.storage.examples import a_click, a_comparison
 from tests.storage.study_examples import an_open_study, answers_to, judge_all
+from tests.ui.pages import a_request, in_a_page
 from tests.ui.results.simulated import PEAK, a_judged_study, home_of
 from ui import wording_results as wording
+from ui.components.results import build_results
 from ui.results.actions import STEER, Query, ResultsActions, blend_from, blend_link, query_of
 from ui.results.figures import plain
+from ui.results.handlers import ResultsHandlers
 from ui.results.parts import Part, draw
 from ui.results.tables import Table
 
@@ -197,6 +200,21 @@ def test_where_anybody_may_look_annotators_have_numbers_and_no_names(desk: Desk)
     judge_all(desk.studies, an_open_study(desk.studies, 2), desk.repository.annotator("h", "Ada").id)
     assert list(desk.actions().find(ALL).names.values()) == ["Ada"]
     assert list(desk.actions(is_private=False).find(ALL).names.values()) == ["Annotator 1"]
+
+
+def test_who_came_through_a_proxy_gets_no_names_and_no_export_where_somebody_at_this_machine_does(desk: Desk) -> None:
+    judge_all(desk.studies, an_open_study(desk.studies, 2), desk.repository.annotator("h", "Ada").id)
+    handlers = ResultsHandlers(in_a_page(lambda: build_results(is_private=True)), desk.actions())
+    filters = [None, "", "", "", 0, False]
+    here, proxied = a_request("localhost:7860"), a_request("tiller.example")
+    for request, is_let_in in ((here, True), (proxied, False), (here, True)):
+        opened = handlers.opened(request)
+        assert ("Ada" in str(opened), "Annotator 1" in str(opened)) == (is_let_in, not is_let_in)
+        csv = handlers.csv_of(Part.ANNOTATORS)(request, *filters, None, None)
+        assert ("Ada" in str(csv), "Annotator 1" in str(csv)) == (is_let_in, not is_let_in)
+        exported = handlers.export(request, "trl", "jsonl", 0, *filters)
+        assert ("open to anybody" not in str(exported)) is is_let_in
+        assert ("tiller-trl" in str(exported)) is is_let_in
 
 
 def test_a_table_as_csv_runs_nothing_in_a_spreadsheet() -> None:

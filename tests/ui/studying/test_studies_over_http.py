@@ -37,6 +37,7 @@ class Maker:
     studies: SqlStudies
     session_hash: str = field(default_factory=new_id)
     token: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         with urllib.request.urlopen(f"{self.url}/config") as answer:
@@ -51,7 +52,7 @@ class Maker:
             "fn_index": self._events[name],
             "session_hash": session_hash or self.session_hash,
         }
-        headers = {"Content-Type": "application/json", "Origin": origin or self.url}
+        headers = {"Content-Type": "application/json", "Origin": origin or self.url} | self.headers
         url = f"{self.url}/gradio_api/run/predict"
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
             return str(answer.read(), "utf-8")
@@ -191,11 +192,54 @@ def test_on_a_page_open_to_everybody_nothing_is_made_changed_or_told_of_changes(
         assert maker.studies.items(study.id) == ()
 
 
-@pytest.mark.parametrize(("options", "is_private"), [({"access_code": "letmein"}, True), ({}, False)])
-def test_on_another_host_only_an_access_code_makes_the_page_private(
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "tiller.example", "Origin": "https://tiller.example"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"Forwarded": "for=203.0.113.7"},
+    ],
+)
+def test_behind_a_proxy_on_this_machine_nothing_is_made_changed_or_told_of_changes(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    """Tiller listens at this machine alone there, and took everybody on the internet for somebody at it."""
+    form = the_form()
+    with serving(tmp_path) as maker:
+        study = create_study(maker.studies, a_plan())
+        maker.open()
+        token = maker.token
+        assert "<button" in maker.call("studies")
+        maker.headers = headers
+        maker.open()
+        assert "<button" not in maker.call("studies")
+        assert maker.token == ""
+        for answer in (
+            maker.call("make", token, "", *form),
+            maker.call("deed", token, a_deed(study.id, "write"), ""),
+            maker.call("newest", token, ""),
+            maker.call("changes", token, "", "csv"),
+        ):
+            assert "Anybody can open this page" in answer
+        assert [one.id for one in maker.studies.studies()] == [study.id]
+        maker.headers = {}
+        assert "is made" in maker.call("make", token, "", *form)  # at this machine all is as before
+
+
+@pytest.mark.parametrize(
+    ("options", "is_private"),
+    [
+        ({"host": "0.0.0.0", "access_code": "letmein"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"root_path": "/tiller"}, False),
+        ({"root_path": "/tiller", "access_code": "letmein"}, True),
+        ({}, True),
+    ],
+)
+def test_on_another_host_or_behind_a_proxy_only_an_access_code_makes_the_page_private(
     tmp_path: Path, options: dict[str, Any], is_private: bool
 ) -> None:
-    settings = Settings(home=tmp_path, host="0.0.0.0", **options)
+    settings = Settings(home=tmp_path, **options)
     with open_database(settings.database_url) as database:
         stores = SqlRepository(database), settings, SqlStudies(database), SqlResults(database)
         blocks = made(lambda _: build_page(Backing(an_engine(), *stores)), tmp_path)
