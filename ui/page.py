@@ -22,6 +22,7 @@ from ui.actions import SteerActions
 from ui.components.steer import build_steer
 from ui.components.view import SteerView
 from ui.events import connect, most_runs
+from ui.forgetting import forgetting_prompts
 from ui.forms import starting_weights
 from ui.guides.actions import GuidesActions
 from ui.guides.events import add_guides_page
@@ -179,7 +180,7 @@ def open_page(backing: Backing) -> gr.Blocks:
 
 
 def launch_page(backing: Backing) -> None:
-    """Serve the page until interrupted.
+    """Serve the page until interrupted, and remove what was typed on Steer once it is as old as the settings say.
 
     Raises:
         SettingsError: the address cannot be listened on, or the server's secret cannot be read or made.
@@ -187,8 +188,9 @@ def launch_page(backing: Backing) -> None:
     blocks = open_page(backing)
     logger.info(wording.SERVING.format(url=blocks.local_url))
     try:
-        while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C
-            time.sleep(POLL_SECONDS)
+        with forgetting_prompts(backing.repository, backing.settings.keep_prompts_days):
+            while blocks.is_running:  # Gradio's own waiting prints on Ctrl-C
+                time.sleep(POLL_SECONDS)
     finally:
         blocks.close(verbose=False)
 

@@ -125,6 +125,9 @@ class Settings:
         "minutes and fills an empty database; needs HF_TOKEN",
         default="none",
     )
+    keep_prompts_days: int = _setting(
+        0, "days after which what was typed on Steer is removed; 0 keeps it for good", kind=int, low=0, high=365_000
+    )
     root_path: str = _setting("", "path under which a reverse proxy serves the page, such as /tiller", default="none")
     log_level: str = _setting("info", "least important messages to log", choices=("debug", "info", "warning", "error"))
     open_browser: bool = _setting(False, "open the page in this machine's browser", kind=bool, default="no")

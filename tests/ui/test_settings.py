@@ -35,6 +35,7 @@ EXAMPLES = {
     "access_code": "open sesame",
     "annotator_secret": "x" * 32,
     "snapshot_repo": "somebody/judgements",
+    "keep_prompts_days": "30",
     "root_path": "/tiller",
     "log_level": "debug",
     "open_browser": "yes",
