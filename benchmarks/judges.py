@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from steering.errors import InputError
 
 _PATIENCE_SECONDS = 60.0
-_ITEM = re.compile(r'data-item="([0-9a-f]{32})"')
+_ITEM = re.compile(r'data-item="([0-9a-f]{64})"')
 _ALERT = re.compile(r'class="tiller-message".*?>(.*?)</', re.DOTALL)
 _PREDICT = "/gradio_api/run/predict"
 _SAVE = "/judge/save"
@@ -63,7 +63,8 @@ def read_judge_site(config: Mapping[str, Any]) -> JudgeSite:
 class HttpJudge:
     """One open page of one judge; used from one thread at a time.
 
-    ``saves`` are the seconds each save took, from sending to the whole next item; ``items`` what was saved, in order.
+    ``saves`` are the seconds each save took, from sending to the whole next item; ``items`` what was saved, in order,
+    by the page's names for the items, which are handles and not ids (`ui.judge.item_handles`).
     """
 
     base_url: str
@@ -83,7 +84,7 @@ class HttpJudge:
         self._connection.close()
 
     def sit_down(self) -> str | None:
-        """Open the page and start; the first item's id, None when nothing is left.
+        """Open the page and start; the first item, None when nothing is left.
 
         Raises:
             InputError: there is no Judge page.
@@ -91,21 +92,21 @@ class HttpJudge:
         """
         site = read_judge_site(self._ask("GET", "/config"))
         self.token = str(self.call(site.opened, [None])[site.token])
-        return _shown(self.call(site.start, [self.token, self.study_id, self.name, False]))
+        return _shown(self.call(site.start, [self.token, self.study_id, self.name, False, ""]))
 
-    def save(self, item_id: str, choice: str, key: str = "") -> str | None:
-        """Answer the item, under a new key unless one is given; the next item's id.
+    def save(self, item: str, choice: str, key: str = "") -> str | None:
+        """Answer the item, under a new key unless one is given; the next item.
 
         Raises:
             NotSavedError: the page refuses, with its words, or does not answer.
         """
-        answers = {"item": item_id, "key": key or secrets.token_hex(16), "answers": [{"choice": choice}]}
+        answers = {"item": item, "key": key or secrets.token_hex(16), "answers": [{"choice": choice}]}
         started = time.perf_counter()
         shown = self.send(answers)
         seconds = time.perf_counter() - started
         following = _shown(shown)
         self.saves.append(seconds)
-        self.items.append(item_id)
+        self.items.append(item)
         return following
 
     def send(self, answers: object, token: str = "", origin: str = "") -> dict[str, Any]:
@@ -157,7 +158,7 @@ class HttpJudge:
 
 
 def _shown(changes: Sequence[Any] | Mapping[str, Any]) -> str | None:
-    """The id of the item among what changes on the page.
+    """The item among what changes on the page.
 
     Raises:
         NotSavedError: a message is there instead.

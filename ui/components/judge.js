@@ -3,6 +3,7 @@
   const CHOICES = ["left", "right", "tie", "both_bad"]; // keys 1 2 3 4
   const PATIENCE_MS = 20000;
   const PACE_TIMES = 21; // as many as the server's pace is made of
+  // The server calls an item otherwise for every judge and study, so a draft is never laid before somebody else.
   const draftName = (item) => `tiller-judge-draft-${item}`;
   let drawn = null; // the article shown
   let draft = null; // { item, key, answers: [{ choice, strength, reason }], tried: the answers last sent under the key }
@@ -10,6 +11,7 @@
   let busy = 0; // when the server was asked, 0 when it is not being asked
   let saves = []; // when this session's saves came back, in seconds
   let isUndoing = false;
+  let nLeft = 0; // how often somebody left this page
 
   function newKey() {
     return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -158,16 +160,18 @@
     const said = JSON.stringify({ item, key, answers });
     const body = JSON.stringify({ token, study, name, sent: said, pace: pace(times) });
     const headers = { "Content-Type": "application/json" };
+    const nLeftBefore = nLeft; // whoever sits here by the time of the answer is not told of another's save
     const path = `${location.pathname.replace(/\/$/, "")}/save`;
     try {
       const answer = await fetch(path, { method: "POST", headers, body, signal: AbortSignal.timeout(PATIENCE_MS) });
       const shown = await answer.json();
+      if (nLeft !== nLeftBefore) return [];
       if ("item" in shown) saves = times;
       // What is undefined stays as it is.
       const undo = "can_undo" in shown ? { __type__: "update", interactive: shown.can_undo } : undefined;
       return [shown.message, shown.progress, shown.item, shown.revealed, undo];
     } catch {
-      return [document.querySelector("#judge-unreachable").innerHTML];
+      return nLeft === nLeftBefore ? [document.querySelector("#judge-unreachable").innerHTML] : [];
     }
   }
 
@@ -186,6 +190,7 @@
     },
     leaving() {
       saves = [];
+      nLeft += 1;
     },
   };
 

@@ -15,11 +15,13 @@ MAX_NAME_FIELD_CHARS = 200
 
 @dataclass(frozen=True)
 class JudgePage:
-    """Every component of the page by name. ``token``, ``seat``, ``pace`` and ``send`` are never seen.
+    """Every component of the page by name. ``token``, ``seat``, ``told``, ``pace`` and ``send`` are never seen.
 
     ``has_login`` says whether judges can log in instead of typing a name, which then ``login_note`` tells them.
     ``seat`` is the picked study's id: Gradio refuses what a list of choices sends when the server has started anew and
-    knows of no choices. ``remembered`` keeps study and name in the browser; ``pace`` carries how fast its owner saves.
+    knows of no choices. ``told`` is the id of the study whose text ``consent`` shows, which for the time of a request
+    is another one than was just picked. ``remembered`` keeps study and name in the browser; ``pace`` carries how fast
+    its owner saves.
     """
 
     entry: gr.Column
@@ -29,6 +31,7 @@ class JudgePage:
     login_note: gr.HTML
     name: gr.Textbox
     consent: gr.HTML
+    told: gr.Textbox
     accepted: gr.Checkbox
     start: gr.Button
     message: gr.HTML
@@ -88,6 +91,7 @@ def build_judge(has_login: bool = False) -> JudgePage:
         login_note=login_note,
         name=name,
         consent=consent,
+        told=gr.Textbox(visible=False),
         accepted=accepted,
         start=start,
         message=message,

@@ -1,7 +1,7 @@
 """HTML of the Judge page; every text of a model or a person passes through `markup.escape` on its way in.
 
 An item's HTML is made of its texts alone: the same two answers the other way round give the same HTML the other way
-round, so nothing in it can tell which answer is whose.
+round, so nothing in it can tell which answer is whose. Its handle tells nothing either (`ui.judge.item_handles`).
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from ui.judge.pace import Pace
 def laid_out(desk: Desk, pace: Pace) -> dict[str, Any]:
     """What the page shows of a desk, by component; ``can_undo`` says whether its button can be pressed."""
     return {
-        "item": item(desk.shown, desk.questions) if desk.shown is not None else nothing_left(),
+        "item": item(desk.handle, desk.shown, desk.questions) if desk.shown is not None else nothing_left(),
         "progress": progress(desk, pace),
         "revealed": revealed(desk.revealed),
         "can_undo": desk.can_undo,
     }
 
 
-def item(shown: Seen, asked: Sequence[str]) -> str:
+def item(handle: str, shown: Seen, asked: Sequence[str]) -> str:
     """Prompt, both answers and the questions; `judge.js` makes the buttons work."""
     turns = "".join(_turn(message) for message in shown.messages)
     answers = _answer("left", wording.LEFT, shown.left) + _answer("right", wording.RIGHT, shown.right)
@@ -36,7 +36,7 @@ def item(shown: Seen, asked: Sequence[str]) -> str:
         f'<p class="judge-note">{escape(wording.SAVES_ITSELF)}</p></div>'
     )
     return (
-        f'<article class="judge-item" data-item="{escape(shown.item_id)}">'
+        f'<article class="judge-item" data-item="{escape(handle)}">'
         f'<div class="judge-prompt" tabindex="0" role="region" aria-label="{escape(wording.PROMPT)}">{turns}</div>'
         f'<div class="judge-answers">{answers}</div>{questions}{done}</article>'
     )

@@ -2,7 +2,7 @@
 
 Nothing of a judge is remembered here: who they are and what they were given is in the database, so a reload, a restart
 and another machine make no difference. What is shown of an item is its texts in the order drawn for this judge, and
-nothing that tells whose they are.
+nothing that tells whose they are, or which item it is.
 """
 
 import unicodedata
@@ -20,6 +20,7 @@ from storage.repository import Repository
 from storage.study_repository import StudyRepository
 from ui import wording_judge as wording
 from ui.judge import payload
+from ui.judge.item_handles import ItemHandles
 from ui.judge.login import Login, credential_for, is_credential, is_like_a_login, login_from
 from ui.visitors import SessionTokens, key_hash, server_secret
 
@@ -30,11 +31,13 @@ MAX_REMEMBERED_STUDIES = 100
 class Desk:
     """What lies before a judge: an item or, when nothing is left, None; ``revealed`` names the last one's blends.
 
-    ``told`` is what has to be said of what they sent; empty where it was simply stored.
+    ``handle`` is what the page calls the item, whose id it must not see; empty when nothing is left. ``told`` is what
+    has to be said of what they sent; empty where it was simply stored.
     """
 
     study: str
     shown: Seen | None
+    handle: str
     questions: tuple[str, ...]
     progress: Progress
     can_undo: bool
@@ -112,15 +115,15 @@ class JudgeActions:
         When the study has closed, what was said is stored and nothing lies on the desk any more.
 
         Raises:
-            InputError: what was sent cannot be used.
-            NotFoundError: this judge was not given the item.
+            InputError: what was sent cannot be used, or is of an item this judge's page did not show.
             StorageError: the database cannot be read or written.
         """
         study = self._picked(study_id)
         answered = payload.read(sent)
         annotator = self._annotator(name)
-        answers = answered.to_answers(annotator.id, study.settings.dimensions)
-        return self._desk(study, annotator, answers, just_saved=answered.item_id)
+        item_id = self._handles(study, annotator).item_id(answered.handle)
+        answers = answered.to_answers(item_id, annotator.id, study.settings.dimensions)
+        return self._desk(study, annotator, answers, just_saved=item_id)
 
     def undo(self, study_id: object, name: object) -> Desk:
         """Take back the judge's last answer and lay its item out again, up to ten in turn.
@@ -143,16 +146,20 @@ class JudgeActions:
         is_sought = study.settings.ordering is Ordering.UNCERTAIN
         uncertainty = self._doubtful.scores(study) if self._doubtful and is_sought else None
         standing = self._studies.go_on(study.id, annotator.id, answers, uncertainty)
-        reveals = study.settings.reveals
+        reveals, seen = study.settings.reveals, standing.seen
         return Desk(
             study.name,
-            standing.seen,
+            seen,
+            self._handles(study, annotator).of(seen.item_id) if seen is not None else "",
             tuple(question.text for question in study.settings.questions),
             standing.progress,
             can_undo=standing.progress.n_answered > 0 and not reveals and not standing.is_closed,
             revealed=self._revealed(study, annotator, just_saved) if reveals and just_saved else None,
             told=_told(standing),
         )
+
+    def _handles(self, study: Study, annotator: Annotator) -> ItemHandles:
+        return ItemHandles(self._secret, study.id, annotator.id)
 
     def _revealed(self, study: Study, annotator: Annotator, item_id: str) -> tuple[str, str] | None:
         last = self._studies.answered(study.id, annotator.id, limit=1)

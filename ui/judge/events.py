@@ -36,9 +36,10 @@ def connect(page: JudgePage, handlers: JudgeHandlers, blocks: gr.Blocks) -> None
     outputs = everything(page)
     blocks.load(handlers.opened, page.remembered, outputs, **AT_ONCE)
     page.study.input(None, page.study, page.seat, js="(study) => study").then(
-        handlers.pick, page.seat, [page.consent, page.accepted, page.message], **AT_ONCE
+        handlers.pick, page.seat, [page.consent, page.told, page.accepted, page.message], **AT_ONCE
     )
-    gr.on([page.start.click, page.name.submit], handlers.start, [*page.who, page.accepted], outputs, **AT_ONCE)
+    agreed = [page.accepted, page.told]
+    gr.on([page.start.click, page.name.submit], handlers.start, [*page.who, *agreed], outputs, **AT_ONCE)
     # Saved by a request of the script's own; Gradio is only told in the browser what to show.
     page.send.click(None, page.who, desk(page), js=SAVING, show_progress="hidden").then(None, None, None, js=ANSWERED)
     page.undo.click(handlers.undo, [*page.who, page.pace], desk(page), js=UNDOING, **AT_ONCE)
@@ -53,5 +54,5 @@ def desk(page: JudgePage) -> list[Any]:
 def everything(page: JudgePage) -> list[Any]:
     """Every component a drawing may change."""
     who = [page.login_note, page.name]
-    drawn: list[Any] = [page.entry, page.desk, page.study, *who, page.consent, page.accepted, page.start]
+    drawn: list[Any] = [page.entry, page.desk, page.study, *who, page.consent, page.told, page.accepted, page.start]
     return [*drawn, *desk(page), page.token, page.seat, page.remembered]

@@ -53,10 +53,12 @@ class JudgeHandlers:
         return self._consent(study_id)
 
     @told_on_page
-    def start(self, request: gr.Request, token: str, study_id: str, name: str, has_accepted: bool) -> Updates:
-        """Judging begins, or goes on where this name stopped."""
+    def start(
+        self, request: gr.Request, token: str, study_id: str, name: str, has_accepted: bool, told: str
+    ) -> Updates:
+        """Judging begins, or goes on where this name stopped; to another study's text than this one's nobody agreed."""
         self.actions.check_token(token, own_session(request))
-        desk = self.actions.start(study_id, name, has_accepted)
+        desk = self.actions.start(study_id, name, has_accepted and told == study_id)
         return self._seated(desk, study_id, name)
 
     @told_on_page
@@ -103,6 +105,7 @@ class JudgeHandlers:
         return {
             self.page.consent: gr.update(value=judge_markup.consent(text), visible=bool(text)),
             self.page.accepted: gr.update(value=False, visible=bool(text)),
+            self.page.told: study_id or "",
         }
 
     def _seated(self, desk: Desk, study_id: str, name: str) -> Updates:

@@ -7,33 +7,37 @@ from typing import Any
 
 from steering.errors import InputError
 from steering.types import Choice
-from storage.records import Strength, is_id
+from storage.records import Strength
 from storage.records_studies import Answer
 from ui import wording_judge as wording
 from ui.judge.pace import Pace, read_pace
 
 MAX_PAYLOAD_CHARS = 200_000
 _KEY = re.compile(r"[0-9a-f]{32}")
+_HANDLE = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One item's answers in the order of the study's questions; ``key`` names the click, so that a repeat is one."""
+    """One item's answers in the order of the study's questions; ``key`` names the click, so that a repeat is one.
 
-    item_id: str
+    ``handle`` is what the page calls the item; see `ui.judge.item_handles`.
+    """
+
+    handle: str
     key: str
     answers: tuple[tuple[Choice, Strength | None, str], ...]
 
-    def to_answers(self, annotator_id: str, dimensions: tuple[str, ...]) -> list[Answer]:
+    def to_answers(self, item_id: str, annotator_id: str, dimensions: tuple[str, ...]) -> list[Answer]:
         """One answer per dimension of the study, each under a client key of its own.
 
         Raises:
             InputError: there is not one answer per dimension, or one cannot be stored.
         """
         if len(self.answers) != len(dimensions):
-            raise _unreadable(f"{len(self.answers)} answers to {len(dimensions)} questions")
+            raise unreadable(f"{len(self.answers)} answers to {len(dimensions)} questions")
         return [
-            Answer(self.item_id, annotator_id, dimension, choice, f"{self.key}-{number}", strength, reason)
+            Answer(item_id, annotator_id, dimension, choice, f"{self.key}-{number}", strength, reason)
             for number, (dimension, (choice, strength, reason)) in enumerate(zip(dimensions, self.answers, strict=True))
         ]
 
@@ -59,7 +63,7 @@ def read_request(body: bytes | None) -> Request:
         asked = json.loads(body or b"")
         return Request(asked["token"], asked["study"], asked["name"], asked["sent"], read_pace(asked.get("pace")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unreadable(type(error).__name__) from error
+        raise unreadable(type(error).__name__) from error
 
 
 def read(text: object) -> Sent:
@@ -69,15 +73,15 @@ def read(text: object) -> Sent:
         InputError: it is not what the page sends.
     """
     if not isinstance(text, str) or len(text) > MAX_PAYLOAD_CHARS:
-        raise _unreadable("it is no text, or too long")
+        raise unreadable("it is no text, or too long")
     try:
         sent = json.loads(text)
-        item_id, key, answers = sent["item"], sent["key"], tuple(map(_answer, sent["answers"]))
+        handle, key, answers = sent["item"], sent["key"], tuple(map(_answer, sent["answers"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unreadable(type(error).__name__) from error
-    if not (isinstance(item_id, str) and is_id(item_id) and isinstance(key, str) and _KEY.fullmatch(key)):
-        raise _unreadable("it names no item")
-    return Sent(item_id, key, answers)
+        raise unreadable(type(error).__name__) from error
+    if not (isinstance(handle, str) and _HANDLE.fullmatch(handle) and isinstance(key, str) and _KEY.fullmatch(key)):
+        raise unreadable("it names no item")
+    return Sent(handle, key, answers)
 
 
 def _answer(given: dict[str, Any]) -> tuple[Choice, Strength | None, str]:
@@ -89,5 +93,6 @@ def _answer(given: dict[str, Any]) -> tuple[Choice, Strength | None, str]:
     return choice, Strength(strength) if strength and has_side else None, reason.strip()
 
 
-def _unreadable(reason: str) -> InputError:
+def unreadable(reason: str) -> InputError:
+    """The error for what the page sent and nobody can store."""
     return InputError(wording.BAD_ANSWERS.format(reason=reason), hint=wording.BAD_ANSWERS_HINT)

@@ -157,7 +157,7 @@ def test_nothing_on_the_wire_tells_which_answer_is_whose(served: Served, judge: 
     ids = [
         record_id
         for item in served.studies.items(study_id)
-        for record_id in (item.comparison.id, item.comparison.left.id, item.comparison.right.id)
+        for record_id in (item.id, item.comparison.id, item.comparison.left.id, item.comparison.right.id)
     ]
     here = judge(served.url)
     wire = listening(here)
@@ -265,6 +265,55 @@ def test_strength_and_reason_are_kept_and_typed_letters_are_no_keys(
     assert stored["zqkind"].outcome.value == "tie"
     assert stored["zqkind"].reason == ""
     assert here.page.locator(".judge-item").get_attribute("data-item") != item_id
+
+
+def test_what_one_chose_is_not_laid_before_the_next_one_in_the_same_tab(
+    served: Served, judge: Callable[..., Judge]
+) -> None:
+    """The draft once lay under the item alone: it became the next one's answer, perhaps with the sides swapped."""
+    a_study(served.studies, 1, questions=QUESTIONS)
+    here = judge(served.url)
+    pressed, reason = here.page.locator('.judge-item [aria-pressed="true"]'), here.page.locator("textarea").first
+    here.sit_down("Alice")
+    here.page.keyboard.press("1")
+    here.page.locator(".judge-item summary").first.click()
+    reason.fill("Alice's own.")
+
+    def leave_to(name: str) -> None:
+        here.page.locator("#judge-leave").click()
+        here.page.locator("#judge-name").get_by_role("textbox").fill(name)
+        here.page.locator("#judge-start").click()
+        expect(here.page.locator(".judge-item")).to_be_visible()
+
+    leave_to("Bob")
+    expect(reason).to_have_value("")
+    expect(pressed).to_have_count(0)
+    leave_to("Alice")
+    expect(reason).to_have_value("Alice's own.")
+    expect(pressed).to_have_count(1)
+
+
+def test_a_save_that_is_answered_when_somebody_else_sits_there_does_not_show_them_the_first_ones_next_item(
+    served: Served, judge: Callable[..., Judge]
+) -> None:
+    a_study(served.studies, 2)
+    here = judge(served.url)
+    held: list[Route] = []
+    here.page.route("**/judge/save", lambda route: held.append(route), times=1)  # a builtin is no handler
+    here.sit_down("Alice")
+    here.page.keyboard.press("1")
+    here.page.locator("#judge-leave").click()
+    here.page.locator("#judge-name").get_by_role("textbox").fill("Bob")
+    here.page.locator("#judge-start").click()
+    item = here.page.locator(".judge-item")
+    expect(item).to_be_visible()
+    bobs = item.get_attribute("data-item")
+    with here.page.expect_response("**/judge/save"):
+        held[0].continue_()
+    here.page.wait_for_timeout(300)  # for what would be drawn
+    assert item.get_attribute("data-item") == bobs
+    expect(here.page.locator("#judge-progress")).to_contain_text("0 done, 2 left · 0 in this session")
+    assert len(judged(served)) == 1
 
 
 def test_the_last_ten_answers_can_be_taken_back_and_given_again(served: Served, judge: Callable[..., Judge]) -> None:

@@ -1,6 +1,8 @@
 """The actions of the Judge page, over the in-memory store."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ from storage.records import new_id
 from storage.records_studies import Progress, StudyState
 from tests.storage.fakes import InMemoryRepository
 from tests.storage.study_fakes import InMemoryStudies
-from tests.ui.judge.serving import PLAIN, PULLED, QUESTIONS, a_study
+from tests.ui.judge.serving import PLAIN, PULLED, QUESTIONS, a_study, an_item
 from ui.components import judge_markup
 from ui.judge.actions import Desk, JudgeActions, normalised
+from ui.judge.item_handles import ItemHandles
 from ui.judge.pace import LONG_PAUSE_SECONDS, Pace, read_pace, seconds_each
 from ui.judge.saving import saved
 
@@ -29,9 +32,8 @@ def actions(studies: InMemoryStudies, tmp_path: Path) -> JudgeActions:
 
 
 def said(desk: Desk, *choices: str, key: str = "") -> str:
-    assert desk.shown is not None
     return json.dumps(
-        {"item": desk.shown.item_id, "key": key or new_id(), "answers": [{"choice": choice} for choice in choices]}
+        {"item": desk.handle, "key": key or new_id(), "answers": [{"choice": choice} for choice in choices]}
     )
 
 
@@ -64,7 +66,7 @@ def test_what_is_drawn_of_an_item_is_its_texts_and_nothing_of_whose_they_are(
     for number in range(40):
         desk = actions.start(study_id, f"Judge {number}", False)
         assert desk.shown is not None
-        drawn[desk.shown.left] = judge_markup.item(desk.shown, desk.questions)
+        drawn[desk.shown.left] = judge_markup.item("the same", desk.shown, desk.questions)
     one, other = drawn["Plainly 1."], drawn["Pulledly 1."]
     swapped = one.replace("Plainly", "*").replace("Pulledly", "Plainly").replace("*", "Pulledly")
     assert one != other
@@ -106,12 +108,55 @@ def test_the_same_save_again_is_one_judgement_and_goes_on(actions: JudgeActions,
     assert studies.repository.count_judgements() == 2
 
 
-def test_a_judge_cannot_answer_what_was_given_to_another(actions: JudgeActions, studies: InMemoryStudies) -> None:
-    study_id = a_study(studies, 2)
+def test_a_judge_cannot_answer_what_another_one_was_shown(actions: JudgeActions, studies: InMemoryStudies) -> None:
+    study_id = a_study(studies, 1)
     sent = said(actions.start(study_id, "Ada", False), "left")
-    with pytest.raises(NotFoundError):
-        actions.save(study_id, "Grace", sent)
+    actions.start(study_id, "Bob", False)  # is given the same item, perhaps with the sides swapped
+    for stranger in ("Bob", "Grace"):
+        with pytest.raises(InputError, match="no item of yours"):
+            actions.save(study_id, stranger, sent)
     assert studies.repository.count_judgements() == 0
+
+
+def test_the_page_names_no_items_id_and_what_it_names_looks_alike(
+    actions: JudgeActions, studies: InMemoryStudies
+) -> None:
+    """Gold items and repetitions once stood out: an id of the one can be computed, one of the other is a uuid4."""
+    study_id = a_study(studies, 0)
+    gold = hashlib.sha256(f"{study_id} 0 gold 0".encode()).hexdigest()[:32]
+    ids = [gold, *(new_id() for _ in range(15))]
+    studies.add_items(
+        study_id, [replace(an_item(study_id, n, "Plain.", "Pulled."), id=each) for n, each in enumerate(ids)]
+    )
+    handles, desk = [], actions.start(study_id, "Ada", False)
+    while desk.shown is not None:
+        drawn = judge_markup.laid_out(desk, Pace())["item"]
+        assert f'data-item="{desk.handle}"' in drawn
+        assert [each for each in ids if each in drawn] == []
+        handles.append(desk.handle)
+        desk = actions.save(study_id, "Ada", said(desk, "left"))
+    assert studies.repository.count_judgements() == len(set(handles)) == len(ids)
+    # All of one digit the same by chance once in 16**15; of the uuid4s the 13th always is.
+    assert min(len(set(digits)) for digits in zip(*handles, strict=True)) > 1
+
+
+def test_a_handle_is_one_judges_in_one_study_and_cannot_be_made_or_changed() -> None:
+    item_id, handles = new_id(), ItemHandles(b"s" * 32, new_id(), new_id())
+    handle = handles.of(item_id)
+    assert handles.item_id(handle) == item_id
+    assert replace(handles).of(item_id) == handle
+    for other in (
+        replace(handles, secret=b"t" * 32),
+        replace(handles, study_id=new_id()),
+        replace(handles, annotator_id=new_id()),
+    ):
+        assert other.of(item_id) != handle
+        with pytest.raises(InputError, match="no item of yours"):
+            other.item_id(handle)
+    for place in (0, 31, 32, 63):
+        changed = handle[:place] + ("1" if handle[place] == "0" else "0") + handle[place + 1 :]
+        with pytest.raises(InputError, match="no item of yours"):
+            handles.item_id(changed)
 
 
 def test_undo_lays_the_last_item_out_again_and_needs_one(actions: JudgeActions, studies: InMemoryStudies) -> None:

@@ -24,6 +24,8 @@ from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from tests.ui.judge.serving import a_study
 from tests.ui.pages import free_port
+from ui.judge.item_handles import ItemHandles
+from ui.visitors import server_secret
 
 ROOT = Path(__file__).parents[3]
 N_KILLS, N_JUDGES, N_ITEMS = 10, 16, 200
@@ -109,8 +111,9 @@ def test_no_acknowledged_judgement_is_lost_when_the_application_is_killed_ten_ti
         ids = {count.display_name: count.annotator_id for count in counts}
     assert len(stored) == len(pairs)
     for person in people:
-        for item_id, choice in person.saved.items():
-            pair = stored.pop((comparisons[item_id], ids[person.name]))
+        handles = ItemHandles(server_secret(tmp_path), study_id, ids[person.name])
+        for item, choice in person.saved.items():
+            pair = stored.pop((comparisons[handles.item_id(item)], ids[person.name]))
             assert pair.outcome == outcome_of(Choice(choice), pair.shown_left)
     # Whoever was told nothing when it was killed last may have one more stored.
     assert set(Counter(annotator_id for _, annotator_id in stored).values()) <= {1}

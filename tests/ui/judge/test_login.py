@@ -81,11 +81,8 @@ def answered(actions: JudgeActions, study_id: str, name: str) -> int:
 
 
 def judge_one(actions: JudgeActions, study_id: str, name: str) -> None:
-    shown = actions.start(study_id, name, False).shown
-    assert shown is not None
-    actions.save(
-        study_id, name, f'{{"item": "{shown.item_id}", "key": "{"0" * 32}", "answers": [{{"choice": "tie"}}]}}'
-    )
+    handle = actions.start(study_id, name, False).handle
+    actions.save(study_id, name, f'{{"item": "{handle}", "key": "{"0" * 32}", "answers": [{{"choice": "tie"}}]}}')
 
 
 def test_a_credential_names_its_account_for_some_hours_and_only_on_the_server_that_made_it() -> None:
@@ -191,7 +188,7 @@ def test_who_is_logged_in_needs_no_name_and_is_seated_again_until_logging_out(
     credential = opened[page.name]["value"]
     assert not opened[page.name]["visible"]
     assert wording.LOGGED_IN.format(name=ADA.display_name) in opened[page.login_note]
-    started = handlers.start(a_request(), opened[page.token], study_id, credential, False)
+    started = handlers.start(a_request(), opened[page.token], study_id, credential, False, "")
     assert started[page.desk]["visible"]
     judge_one(actions, study_id, credential)
     again = handlers.opened(a_request(), gr.OAuthProfile(USERINFO), started[page.remembered])

@@ -26,8 +26,8 @@ def judge(served: Served) -> Iterator[HttpJudge]:
     judge.close()
 
 
-def answers_to(item_id: str | None) -> dict[str, object]:
-    return {"item": item_id, "key": new_id(), "answers": [{"choice": "left"}]}
+def answers_to(item: str | None) -> dict[str, object]:
+    return {"item": item, "key": new_id(), "answers": [{"choice": "left"}]}
 
 
 def test_only_the_page_that_was_given_the_token_can_save_and_only_from_its_own_site(
@@ -69,7 +69,7 @@ def test_what_no_page_of_ours_sends_is_told_and_stores_nothing(served: Served, j
         answer = connection.getresponse()
         assert b"cannot be read as answers" in answer.read()
         connection.close()
-    for answers in (None, 7, answers_to(None), answers_to(new_id())):
+    for answers in (None, 7, answers_to(None), answers_to(new_id()), answers_to(2 * new_id())):
         assert "tiller-message" in judge.send(answers)["message"]
     assert served.repository.count_judgements() == 0
 
