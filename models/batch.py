@@ -127,19 +127,21 @@ class ModelBatch:
         outputs: dict[int, Tensor] = {}
         forked: list[tuple[torch.cuda.Stream | None, Tensor]] = []
         # the base last: the others run beside it, each on a stream of its own
-        for index, run in reversed(list(enumerate(self._runs))):
-            if run.cache is None or run.owners is None:
-                continue
-            guides = guide_tokens.repeat(len(run.group.guides))
-            rows = torch.cat([tokens, guides]) if run.group.has_base else guides
-            with run.beside(here) as stream:
-                column = rows[:, None].to(run.group.model.device)
-                outputs[index] = run.group.forward(column, run.cache, run.owners, keep=1)[:, -1]
-            # what another stream reads must not be freed and used again before that stream has joined
-            forked.append((stream, rows))
-        for stream, _ in forked:
-            if here is not None and stream is not None:
-                here.wait_stream(stream)
+        try:
+            for index, run in reversed(list(enumerate(self._runs))):
+                if run.cache is None or run.owners is None:
+                    continue
+                guides = guide_tokens.repeat(len(run.group.guides))
+                rows = torch.cat([tokens, guides]) if run.group.has_base else guides
+                with run.beside(here) as stream:
+                    # what another stream reads must not be freed and used again before that stream has joined
+                    forked.append((stream, rows))
+                    column = rows[:, None].to(run.group.model.device)
+                    outputs[index] = run.group.forward(column, run.cache, run.owners, keep=1)[:, -1]
+        finally:  # also where one fails: what the others count on would be counted behind `restore`
+            for stream, _ in forked:
+                if here is not None and stream is not None:
+                    here.wait_stream(stream)
         in_order = [outputs[index] for index in sorted(outputs)]
         return decide(self.members.logprobs(in_order, len(self.slots), self.guided))
 

@@ -41,7 +41,7 @@ def choose_placement(device: str = "auto", dtype: str = "auto", preset_dtype: st
     """Choose device and dtype: CUDA in bf16; a CPU that multiplies bf16 faster in bf16; any other CPU in fp32.
 
     Args:
-        device: "auto", "cpu" or "cuda" (or "cuda:1").
+        device: "auto", "cpu" or "cuda", which is the first GPU that PyTorch sees.
         dtype: "auto" or one of ``DTYPE_NAMES``; wins over ``preset_dtype``.
         preset_dtype: what the preset asks for. A CPU follows it only to float32: what does not multiply bf16 faster
             would be far slower in the others.
@@ -70,15 +70,15 @@ def _choose_device(name: str) -> torch.device:
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if n_gpus else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise LoadError(f"The device {name!r} is unknown; use auto, cpu or cuda.", hint="Change --device.")
-    if kind == "cuda" and not n_gpus:
+    if name not in ("cpu", "cuda"):
+        raise LoadError(
+            f"The device {name!r} is unknown; use auto, cpu or cuda.",
+            hint="Change --device; another GPU than the first is chosen by CUDA_VISIBLE_DEVICES=1.",
+        )
+    if name == "cuda" and not n_gpus:
         raise LoadError(
             f"The device {name!r} was asked for, but PyTorch sees no GPU.", hint="Use --device cpu or auto."
         )
-    if index and int(index) >= n_gpus:
-        raise LoadError(f"The device {name!r} was asked for, but PyTorch sees {n_gpus} GPUs.", hint="Count from 0.")
     return torch.device(name)
 
 
@@ -200,7 +200,10 @@ def is_split(model: PreTrainedModel) -> bool:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Return how many tokens prompt and answer may have together; a sliding window bounds it as well.
+    """Return how many tokens prompt and answer may have together.
+
+    A sliding window bounds it as well, and so does LongRoPE (Ding et al. 2024, arXiv 2402.13753), which turns all
+    positions otherwise once one of a batch's is beyond those the model was first trained on.
 
     Raises:
         LoadError: some layers are not attention (state spaces and the like), which row caches cannot hold.
@@ -216,7 +219,10 @@ def context_length(model: PreTrainedModel) -> int:
     uses_window = "sliding_attention" in kinds or (
         getattr(config, "sliding_window", None) and not hasattr(config, "layer_types")
     )
-    return min(length, config.sliding_window) if uses_window else length
+    rope = getattr(config, "rope_parameters", None) or {}
+    ropes = [rope, *(each for each in rope.values() if isinstance(each, dict))]  # or one of each kind of layer
+    lengths = [each["original_max_position_embeddings"] for each in ropes if each.get("rope_type") == "longrope"]
+    return min([length, *lengths, *([config.sliding_window] if uses_window else [])])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """How much memory the engine may take for keys and values, what fits into it, and what to do where it lacks."""
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,3 +86,17 @@ def with_room(work: Callable[[], None], make_room: Callable[[], None]) -> None:
             raise
         make_room()
         work()
+
+
+def give_back() -> None:
+    """Let go of what only garbage holds, and give what PyTorch keeps for later back to the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames an error has passed, and so of the batch in them, whose memory the next one takes."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -4,20 +4,17 @@ One turn admits who fits, reads one piece of one prompt, decodes one token of ev
 one piece of one unguided answer. Only one thread at a time may take turns; requests are handed in from any thread.
 """
 
-import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
-import torch
-
 from models.batch import BatchLostError, ModelBatch, bytes_for
 from models.ensemble import ModelEnsemble
 from models.jobs import Ended, Job, Over, Scored, Written
 from models.limits import Limits
-from models.memory import is_out_of_memory, with_room
+from models.memory import forget_frames, give_back, is_out_of_memory, with_room
 from models.waitlist import Waitlist
 from steering.decoder import Decoder, SlotStep
 from steering.errors import CapacityError
@@ -112,6 +109,7 @@ class Scheduler:
         jobs = [*self.jobs, *self._waitlist.clear()]
         for held in (self._running, self._reading, self._decoding, self._scoring):
             held.clear()
+        forget_frames(error)
         try:
             self.release()
         except Exception as failure:
@@ -122,8 +120,8 @@ class Scheduler:
 
     def release(self) -> None:
         """Give back all memory of answers and recordings; there must be no answer any more."""
-        self._make_room()
         self._decoder = Decoder(self._ensemble, is_ahead=self._ensemble.ways.is_ahead)
+        self._make_room()
 
     def _end_from_outside(self) -> None:
         for job in self.jobs:
@@ -273,13 +271,17 @@ class Scheduler:
     def _leave(self, job: Job) -> None:
         """Release what a job has of the batch, and take it off every list but that of those to be told."""
         keys = [key for key in job.keys if key in self._decoding]
-        for key in keys:
-            del self._decoding[key]
-        for jobs in (self._reading, self._scoring):
-            if job in jobs:
-                jobs.remove(job)
-        if keys:
-            self._decoder.leave(keys)
+        self._decoding = {key: its for key, its in self._decoding.items() if key not in keys}
+        self._reading = deque(other for other in self._reading if other is not job)
+        self._scoring = deque(other for other in self._scoring if other is not job)
+        if not keys:
+            return
+        try:
+            with_room(partial(self._decoder.leave, keys), self._make_room)
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, BatchLostError) or not is_out_of_memory(error):
+                raise
+            logger.warning("No memory was left to make the batch smaller; that is done after its next step.")
 
     def _over(self, job: Job, error: BaseException | None = None) -> None:
         """Nothing more is done for a job."""
@@ -295,6 +297,4 @@ class Scheduler:
     def _make_room(self) -> None:
         """Give back all memory that is not needed at once."""
         self._ensemble.forget()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()

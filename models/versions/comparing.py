@@ -28,6 +28,7 @@ class Pair:
 class PairTest:
     """How two guides fare on the same pairs: shares of pairs each is right about, and pairs only one is right about.
 
+    ``n_too_long`` more pairs were left out: with the prompt, a response and its end are beyond the model's context.
     ``p_value`` is McNemar's exact test, two-sided: how often so unequal a split of those pairs would come by chance.
     """
 
@@ -36,6 +37,7 @@ class PairTest:
     accuracy_b: float
     n_only_a: int
     n_only_b: int
+    n_too_long: int = 0
 
     @property
     def p_value(self) -> float:
@@ -51,29 +53,38 @@ def compare_on_pairs(base: Parts, a: GuideParts, b: GuideParts, pairs: Sequence[
     A guide is right about a pair where its summed log-prob of the chosen response, its end included, is the higher.
 
     Raises:
-        InputError: there is no pair.
+        InputError: there is no pair, or none that fits into the model's context.
         LoadError: a guide does not fit.
     """
     if not pairs:
         raise InputError("There is no pair to compare the versions on.", hint="Give rows of prompt, chosen, rejected.")
     guides = tuple(replace(g, info=replace(g.info, dimension=name)) for g, name in ((a, "a"), (b, "b")))
     loaded = put_together(replace(base, guides=guides), ALONE)
-    margins = [_rewards(loaded, p.messages, p.chosen) - _rewards(loaded, p.messages, p.rejected) for p in pairs]
+    rewards = [[_rewards(loaded, pair.messages, text) for text in (pair.chosen, pair.rejected)] for pair in pairs]
+    margins = [chosen - rejected for chosen, rejected in rewards if chosen is not None and rejected is not None]
+    if not margins:
+        length = loaded.base.context_length
+        raise InputError(
+            f"None of the {len(pairs)} pairs fits into the model's context of {length} tokens.",
+            hint="Use shorter ones.",
+        )
     right = torch.stack(margins) > 0
     only_a, only_b = (right[:, 0] & ~right[:, 1]).sum(), (right[:, 1] & ~right[:, 0]).sum()
     accuracy_a, accuracy_b = right.float().mean(dim=0).tolist()
-    return PairTest(len(pairs), accuracy_a, accuracy_b, int(only_a), int(only_b))
+    n_too_long = len(pairs) - len(margins)
+    return PairTest(len(margins), accuracy_a, accuracy_b, int(only_a), int(only_b), n_too_long)
 
 
-def _rewards(loaded: Loaded, messages: Sequence[Message], response: str) -> torch.Tensor:
-    """Each guide's summed log-prob (G,) of a response and its end, in nats."""
+def _rewards(loaded: Loaded, messages: Sequence[Message], response: str) -> torch.Tensor | None:
+    """Each guide's summed log-prob (G,) of a response and its end, in nats; None where the context is too short."""
     tokenizer = loaded.tokenizer
     prompts = [prompt_token_ids(tokenizer, messages, template) for template in loaded.chat_templates]
+    ending = prompt_ending(tokenizer, messages, loaded.chat_templates[0])  # the base's, as it writes the answers
+    ids = [*response_token_ids(tokenizer, ending, response), answer_end(loaded.ensemble.eos_token_ids, tokenizer)]
+    if max(map(len, prompts)) + len(ids) > loaded.base.context_length:
+        return None
     reading = loaded.ensemble.read(prompts, with_guides=True)
     with torch.inference_mode():
         while reading.n_left:
             reading.advance(loaded.limits.chunk_tokens)
-        ending = prompt_ending(tokenizer, messages, loaded.chat_templates[0])  # the base's, as it writes the answers
-        end = answer_end(loaded.ensemble.eos_token_ids, tokenizer)
-        ids = [*response_token_ids(tokenizer, ending, response), end]
         return torch.stack([piece.sum(dim=-1) for piece in reading.score(ids)]).sum(dim=0)

@@ -1,6 +1,7 @@
 """After something failed at the worst moment: nobody waits for ever, no slot is lost, and the next request works."""
 
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from models.cache import RowCache
 from models.engine import Engine
 from models.members import Group
 from models.options import EngineOptions, StepPath
+from models.scheduler import Scheduler
 from steering.decoder import Decoder
 from steering.errors import CapacityError
 from steering.types import Blend
@@ -118,6 +120,59 @@ def test_a_lack_of_memory_while_a_slot_leaves_is_overcome(
     assert (long_one.error, short.error) == (None, None)
     assert [len(ids) for ids in long_one.token_ids] == [12, 12]
     assert [len(ids) for ids in short.token_ids] == [3, 3]
+    next_works(desk)
+
+
+@pytest.mark.parametrize("n_failures", [1, 3])
+def test_a_lack_of_memory_while_a_cancelled_request_leaves_ends_nobody_elses(
+    tiny_engine: Engines, monkeypatch: pytest.MonkeyPatch, n_failures: int
+) -> None:
+    desk = Desk(tiny_engine("llama", "lora-a", "weak"))
+    staying, leaving = desk.submit(ask(n_tokens=12)), desk.submit(ask("x", n_tokens=12))
+    while not leaving.n_written:
+        desk.turn()
+    with monkeypatch.context() as patched:
+        whole, left = ModelBatch._arrange, [n_failures]
+
+        def arrange(self: ModelBatch, *rest: object) -> None:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise OUT_OF_MEMORY
+            whole(self, *rest)  # type: ignore[arg-type]
+
+        patched.setattr(ModelBatch, "_arrange", arrange)
+        leaving.job.is_cancelled = True
+        desk.finish()
+    assert left[0] < 0
+    assert staying.error is None
+    assert [len(ids) for ids in staying.token_ids] == [12, 12]
+    next_works(desk)
+
+
+def test_the_memory_of_a_lost_batch_is_free_before_the_next_one_takes_its_own(
+    tiny_engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error kept the frames it had passed, and they the batch with its arena, which takes most of a GPU."""
+    desk = Desk(tiny_engine("llama", "lora-a", options=STATIC))
+    lost = weakref.ref(desk.scheduler._decoder.batch)
+    was_alive = []
+
+    def look(scheduler: Scheduler) -> None:
+        make_room(scheduler)
+        was_alive.append(lost() is not None)
+
+    make_room = Scheduler._make_room
+    with monkeypatch.context() as patched:
+        fail_once(patched, RowCache, "fill", OUT_OF_MEMORY)
+        patched.setattr(Scheduler, "_make_room", look)
+        visit = desk.submit(ask())
+        try:
+            desk.turn(3)
+        except BatchLostError as error:
+            desk.scheduler.fail_all(error)
+    assert was_alive[-1] is False
+    desk.finish()
+    assert isinstance(visit.error, BatchLostError)
     next_works(desk)
 
 

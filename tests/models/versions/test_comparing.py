@@ -38,6 +38,21 @@ def test_two_versions_are_compared_on_pairs_by_what_each_says_of_them(world: Wor
         compare_on_pairs(load_base(world.preset, placement), a, b, [])
 
 
+def test_pairs_longer_than_the_context_are_left_out_and_counted(world: World) -> None:
+    """They read beyond the table of positions: an error on a CPU, and the end of the process on a GPU."""
+    placement = choose_placement("cpu", "float32")
+    prompt, short, long = (Message(Role.USER, "the cat"),), "the cat sat", "mat " * 5000
+
+    def found(*pairs: Pair) -> PairTest:
+        guides = (load_guide(spec, placement) for spec in world.preset.guides)
+        return compare_on_pairs(load_base(world.preset, placement), *guides, pairs)
+
+    some = found(Pair(prompt, short, "a door"), Pair(prompt, short, long))
+    assert (some.n_pairs, some.n_too_long) == (1, 1)
+    with pytest.raises(InputError, match="None of the 1 pairs fits"):
+        found(Pair(prompt, long, short))
+
+
 def test_responses_end_in_a_comparison_as_they_do_in_training_where_the_model_knows_several_ends(world: World) -> None:
     placement = choose_placement("cpu", "float32")
     words = ["cat", "dog ran", "on the mat", "mat mat", "a door", "and the dog", "the", "to", "ran on"]
