@@ -170,6 +170,8 @@ def _compare(arguments: argparse.Namespace) -> Iterator[str]:
         raise InputError(f"{arguments.pairs} has no pair.", hint="Rows have prompt, chosen and rejected.")
     found = compare_on_pairs(base, load(a.spec, placement), load(b.spec, placement), pairs)
     yield ""
+    if found.n_too_long:
+        yield f"{found.n_too_long} pairs are longer than the model's context and were left out."
     yield f"On {found.n_pairs} pairs: {found.accuracy_a:.3f} and {found.accuracy_b:.3f} right."
     yield f"Only version {a.number} is right about {found.n_only_a}, only version {b.number} about {found.n_only_b}."
     yield f"So unequal a split, or a more unequal one, comes by chance with probability {found.p_value:.2g}."
