@@ -65,18 +65,25 @@ def _pairs(said: JudgementColumns, unit: Ints) -> tuple[PairAgreement, ...]:
     n_annotators = len(said.names.annotators)
     order = np.lexsort((said.annotator, unit))
     units, annotators, outcomes = unit[order], said.annotator[order], said.outcome[order]
-    n_shared = np.zeros(n_annotators**2, dtype=np.int64)
-    n_same = np.zeros(n_annotators**2, dtype=np.int64)
+    found: list[tuple[Ints, Ints, Ints]] = []  # of those who share any: on the Steer page every browser is an annotator
     # Sorted by comparison, the partners of a judgement are its neighbours 1, 2, … places on.
     for distance in range(1, int(np.bincount(units).max())):
         together = units[distance:] == units[:-distance]
         key = annotators[:-distance][together] * n_annotators + annotators[distance:][together]
         same = outcomes[:-distance][together] == outcomes[distance:][together]
-        n_shared += np.bincount(key, minlength=n_annotators**2)
-        n_same += np.bincount(key[same], minlength=n_annotators**2)
-    keys = np.flatnonzero(n_shared)
+        found.append(_counted(key, np.ones_like(key), same.astype(np.int64)))
+    keys, n_shared, n_same = _counted(*(np.concatenate(column) for column in zip(*found, strict=True)))
     ids = said.names.annotators
     return tuple(
-        PairAgreement(ids[key // n_annotators], ids[key % n_annotators], int(n_shared[key]), int(n_same[key]))
-        for key in sorted(keys, key=lambda key: -n_shared[key])
+        PairAgreement(ids[key // n_annotators], ids[key % n_annotators], int(shared), int(same))
+        for key, shared, same in sorted(zip(keys, n_shared, n_same, strict=True), key=lambda pair: -pair[1])
     )
+
+
+def _counted(key: Ints, n_shared: Ints, n_same: Ints) -> tuple[Ints, Ints, Ints]:
+    """Every key once, ascending, with the sums of what belongs to it."""
+    keys, place = np.unique(key, return_inverse=True)
+    sums = np.zeros((2, len(keys)), dtype=np.int64)
+    np.add.at(sums[0], place, n_shared)
+    np.add.at(sums[1], place, n_same)
+    return keys, sums[0], sums[1]

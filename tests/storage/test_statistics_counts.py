@@ -1,5 +1,6 @@
 """Win rates, agreement and annotators, against counting by hand, published examples and scipy."""
 
+import tracemalloc
 from datetime import timedelta
 
 import numpy as np
@@ -137,6 +138,21 @@ def test_agreement_of_every_two_annotators_is_counted() -> None:
         PairAgreement(ids[0], ids[2], 2, 1),
         PairAgreement(ids[1], ids[2], 1, 0),
     }
+
+
+def test_agreement_needs_no_room_for_annotators_who_share_nothing() -> None:
+    """On the Steer page every browser is an annotator: of 10,000 the tables of every two had 100 million cells each."""
+    pairs = [a_pair(number, annotator_id=f"{number:032x}") for number in range(4000)]
+    columns = columns_of([*pairs, *(a_pair(number, annotator_id=f"{number + 1:032x}") for number in range(2))])
+    tracemalloc.start()
+    try:
+        found = agreement(columns)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Agreement)
+    assert [(pair.n_shared, pair.n_same) for pair in found.pairs] == [(1, 1), (1, 1)]
+    assert peak < 32 * 2**20  # one table of 4000 x 4000 counts has 128 MB
 
 
 @pytest.mark.parametrize(
