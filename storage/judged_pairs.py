@@ -6,12 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from steering.types import Choice
 from storage.records import ComparisonKind, Strength
-from storage.records_pairs import CanonicalSide, JudgedPair, NamedBlend, Outcome, PairFilter, outcome_of
+from storage.records_pairs import (
+    CanonicalSide,
+    JudgedPair,
+    NamedBlend,
+    Outcome,
+    PairFilter,
+    made_with,
+    outcome_of,
+)
 from storage.records_studies import ItemRole
 from storage.rows import messages_from, read, text_from
 from storage.study_rows import gold_from
@@ -40,8 +48,10 @@ _JUDGED = (
     AnnotatorRow.group_name,
     _LeftRow.id.label("generation_a_id"),
     _LeftRow.n_tokens.label("n_tokens_a"),
+    _LeftRow.base_exponent.label("base_exponent_a"),
     _RightRow.id.label("generation_b_id"),
     _RightRow.n_tokens.label("n_tokens_b"),
+    _RightRow.base_exponent.label("base_exponent_b"),
 )
 
 
@@ -106,25 +116,47 @@ def study_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
         .join(StudyRow, StudyRow.id == StudyItemRow.study_id)
         .outerjoin(_OriginalRow, _OriginalRow.id == StudyItemRow.repeat_of)
     )
+    reliability = gold_shares(session, wanted)
     # Few blends and right answers come again and again; each is read once.
-    blends: dict[tuple[str, str], NamedBlend] = {}
+    blends: dict[tuple[str, str, str], NamedBlend] = {}
     golds: dict[str, Mapping[str, Outcome]] = {}
-    for row in session.execute(_with_generations(query)):
-        for named in ((row.blend_a, row.weights_a), (row.blend_b, row.weights_b)):
-            if named not in blends:
-                blends[named] = stored_blend(*named)
-        if row.gold not in golds:
-            golds[row.gold] = read(f"right answer of comparison {row.comparison_id}", partial(gold_from, row.gold))
-        yield JudgedPair(
-            study_id=row.study_id,
-            study=row.study,
-            blend_a=blends[(row.blend_a, row.weights_a)],
-            blend_b=blends[(row.blend_b, row.weights_b)],
-            is_gold=row.role == ItemRole.GOLD.value,
-            gold_answer=golds[row.gold].get(row.dimension),
-            repeat_of=row.repeat_of,
-            **_judged(row, _SIDES[row.shown_left]),
-        )
+    for rows in session.execute(_with_generations(query)).partitions():
+        made = {generation_id: words for generation_id, (_, words) in _made(session, rows).items()}
+        for row in rows:
+            a = (row.blend_a, row.weights_a, made[row.generation_a_id])
+            b = (row.blend_b, row.weights_b, made[row.generation_b_id])
+            for named in (a, b):
+                if named not in blends:
+                    blends[named] = stored_blend(*named)
+            if row.gold not in golds:
+                golds[row.gold] = read(f"right answer of comparison {row.comparison_id}", partial(gold_from, row.gold))
+            yield JudgedPair(
+                study_id=row.study_id,
+                study=row.study,
+                blend_a=blends[a],
+                blend_b=blends[b],
+                is_gold=row.role == ItemRole.GOLD.value,
+                gold_answer=golds[row.gold].get(row.dimension),
+                repeat_of=row.repeat_of,
+                **_judged(row, _SIDES[row.shown_left], reliability),
+            )
+
+
+def gold_shares(session: Session, wanted: PairFilter) -> dict[str, float]:
+    """Share of gold answers given right, by annotator who gave any: in the wanted studies, all dimensions and times."""
+    names = (JudgementRow.annotator_id, JudgementRow.dimension, StudyItemRow.gold)
+    seen = (JudgementRow.choice, AssignmentRow.shown_left)
+    query = of_studies(select(*names, *seen, func.count()), wanted.whole).group_by(*names, *seen)
+    right: dict[str, int] = {}
+    given: dict[str, int] = {}
+    for row in session.execute(query.where(StudyItemRow.role == ItemRole.GOLD.value)):
+        annotator_id, dimension, gold, choice, shown_left, n_judgements = row
+        answer = read(f"right answer {gold!r}", partial(gold_from, gold)).get(dimension)
+        outcome = OUTCOMES[(choice, _SIDES[shown_left])]
+        if answer is not None and outcome is not Outcome.SKIP:
+            given[annotator_id] = given.get(annotator_id, 0) + n_judgements
+            right[annotator_id] = right.get(annotator_id, 0) + n_judgements * (outcome is answer)
+    return {annotator_id: right[annotator_id] / n for annotator_id, n in given.items()}
 
 
 def of_steer(query: Select[*Ts], wanted: PairFilter) -> Select[*Ts]:
@@ -140,8 +172,9 @@ def of_steer(query: Select[*Ts], wanted: PairFilter) -> Select[*Ts]:
 
 def steer_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
     """The wanted judgements of the Steer page, oldest first, without texts."""
+    reliability = gold_shares(session, wanted)
     for rows in session.execute(_with_generations(of_steer(select(*_JUDGED), wanted))).partitions():
-        blends = _blends_of(session, [row.generation_a_id for row in rows] + [row.generation_b_id for row in rows])
+        blends = {generation_id: NamedBlend.of(*made) for generation_id, made in _made(session, rows).items()}
         for row in rows:
             yield JudgedPair(
                 study_id=None,
@@ -151,11 +184,11 @@ def steer_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
                 is_gold=False,
                 gold_answer=None,
                 repeat_of=None,
-                **_judged(row, CanonicalSide.A),
+                **_judged(row, CanonicalSide.A, reliability),
             )
 
 
-def _judged(row: Row[*tuple[Any, ...]], shown_left: CanonicalSide) -> dict[str, Any]:
+def _judged(row: Row[*tuple[Any, ...]], shown_left: CanonicalSide, reliability: Mapping[str, float]) -> dict[str, Any]:
     """The fields that judgements of studies and of the Steer page have in common; looked up, not made, per row."""
     return {
         "judgement_id": row.judgement_id,
@@ -172,25 +205,37 @@ def _judged(row: Row[*tuple[Any, ...]], shown_left: CanonicalSide) -> dict[str, 
         "generation_a_id": row.generation_a_id,
         "generation_b_id": row.generation_b_id,
         "reason": row.reason,
+        "reliability": reliability.get(row.annotator_id),
     }
 
 
-def stored_blend(key: str, weights: str) -> NamedBlend:
-    """The blend of two columns.
+def stored_blend(key: str, weights: str, made_with: str = "") -> NamedBlend:
+    """The blend of two columns, and what its answers were made with where that matters.
 
     Raises:
         StorageError: they hold something that no Tiller wrote.
     """
-    return read(f"blend {key!r}", lambda: NamedBlend(key, json.loads(weights)))
+    return read(f"blend {key!r}", lambda: NamedBlend(key, json.loads(weights), made_with))
 
 
-def _blends_of(session: Session, generation_ids: Sequence[str]) -> dict[str, NamedBlend]:
-    weights: dict[str, dict[str, float]] = {generation_id: {} for generation_id in generation_ids}
-    query = select(GenerationGuideRow.generation_id, GenerationGuideRow.dimension, GenerationGuideRow.weight)
-    chosen = query.where(GenerationGuideRow.generation_id.in_(weights), GenerationGuideRow.weight.is_not(None))
-    for generation_id, dimension, weight in session.execute(chosen):
+def _made(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> dict[str, tuple[dict[str, float], str]]:
+    """The weights of every generation of the rows, by its id, and what beside them it was made with."""
+    exponents = {row.generation_a_id: row.base_exponent_a for row in rows}
+    exponents |= {row.generation_b_id: row.base_exponent_b for row in rows}
+    weights: dict[str, dict[str, float]] = {generation_id: {} for generation_id in exponents}
+    versions: dict[str, dict[str, int | None]] = {generation_id: {} for generation_id in exponents}
+    guide = GenerationGuideRow
+    query = select(guide.generation_id, guide.dimension, guide.weight, guide.version)
+    for generation_id, dimension, weight, version in session.execute(
+        query.where(guide.generation_id.in_(exponents), guide.weight.is_not(None))
+    ):
         weights[generation_id][dimension] = float(weight or 0.0)
-    return {generation_id: NamedBlend.of(named) for generation_id, named in weights.items()}
+        if weight:
+            versions[generation_id][dimension] = version
+    return {
+        generation_id: (weights[generation_id], made_with(versions[generation_id], exponent))
+        for generation_id, exponent in exponents.items()
+    }
 
 
 def completed(session: Session, pairs: Iterator[JudgedPair]) -> Iterator[JudgedPair]:

@@ -1,5 +1,6 @@
 """Judgements as columns of numbers, so that 50,000 of them are counted in milliseconds."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import Strength
-from storage.records_pairs import CanonicalSide, JudgedPair, NamedBlend, Outcome
+from storage.records_pairs import BlendIdentity, CanonicalSide, JudgedPair, NamedBlend, Outcome, blend_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,7 +28,11 @@ SLIGHT_SCORE = 0.75
 
 @dataclass(frozen=True)
 class Names:
-    """What the codes of the columns stand for. ``weights`` is (blends, axes): the weight of each blend on each axis."""
+    """What the codes of the columns stand for. ``weights`` is (blends, axes): the weight of each blend on each axis.
+
+    ``blends`` are as ``blend_labels`` calls them, no two alike. ``reliability`` (annotators,) is that of the pairs, NaN
+    where it is not known.
+    """
 
     comparisons: tuple[str, ...]
     annotators: tuple[str, ...]
@@ -36,6 +41,7 @@ class Names:
     blends: tuple[str, ...]
     axes: tuple[str, ...]
     weights: Floats
+    reliability: Floats
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,9 @@ class _Codes:
         self.comparisons: dict[str, int] = {}
         self.annotators: dict[str, int] = {}
         self.groups: list[str] = []
+        self.reliability: list[float] = []
         self.dimensions: dict[str, int] = {}
-        self.blends: dict[str, int] = {}
+        self.blends: dict[BlendIdentity, int] = {}
         self.named_blends: list[NamedBlend] = []
 
     def row(self, pair: JudgedPair) -> tuple[float, ...]:
@@ -147,10 +154,11 @@ class _Codes:
         code = self.annotators.setdefault(pair.annotator_id, len(self.annotators))
         if code == len(self.groups):
             self.groups.append(pair.group)
+            self.reliability.append(math.nan if pair.reliability is None else pair.reliability)
         return code
 
     def _blend(self, blend: NamedBlend) -> int:
-        code = self.blends.setdefault(blend.key, len(self.blends))
+        code = self.blends.setdefault(blend.identity, len(self.blends))
         if code == len(self.named_blends):
             self.named_blends.append(blend)
         return code
@@ -159,12 +167,14 @@ class _Codes:
         """What the codes given out stand for."""
         axes = tuple(sorted({axis for blend in self.named_blends for axis in blend.weights}))
         weights = [[blend.weights.get(axis, 0.0) for axis in axes] for blend in self.named_blends]
+        labels = blend_labels(self.named_blends)
         return Names(
             comparisons=tuple(self.comparisons),
             annotators=tuple(self.annotators),
             groups=tuple(self.groups),
             dimensions=tuple(self.dimensions),
-            blends=tuple(self.blends),
+            blends=tuple(labels[identity] for identity in self.blends),
             axes=axes,
             weights=np.array(weights, dtype=np.float64).reshape(len(self.named_blends), len(axes)),
+            reliability=np.array(self.reliability, dtype=np.float64),
         )

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from storage.exchange.formats import BETTER, LEAVES_OUT, SAFER, Format, rows_of
 from storage.exchange.pair_rows import FULL_COLUMNS, full_schema
 from storage.exchange.selection import LeftOut, Selection, select
 from storage.exchange.writing import Repairs, Row, new_folder, write_csv, write_json_lines, write_parquet
-from storage.records_pairs import JudgedPair
+from storage.records_pairs import JudgedPair, NamedBlend, blend_labels
 
 MANIFEST = "manifest.json"
 
@@ -80,6 +80,8 @@ def export_judgements(pairs: Iterable[JudgedPair], plan: ExportPlan, target: Pat
         used = [pair for pair in used if pair.dimension in (BETTER, SAFER)]
         if elsewhere:
             left_out[LeftOut.OTHER_DIMENSION.value] = elsewhere
+    if plan.format is not Format.FULL:  # which has weights and guides in columns of their own
+        used = _told_apart(used)
     halves = {"train": [pair for pair in used if not plan.selection.is_for_testing(pair)]}
     if plan.selection.test_share > 0:
         halves["test"] = [pair for pair in used if plan.selection.is_for_testing(pair)]
@@ -103,6 +105,18 @@ def export_judgements(pairs: Iterable[JudgedPair], plan: ExportPlan, target: Pat
         )
         (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _told_apart(pairs: list[JudgedPair]) -> list[JudgedPair]:
+    """The same judgements, in which blends that are not the same have keys that differ."""
+    labels = blend_labels(blend for pair in pairs for blend in (pair.blend_a, pair.blend_b))
+    if all(label == key for (key, _, _), label in labels.items()):
+        return pairs
+
+    def named(blend: NamedBlend) -> NamedBlend:
+        return replace(blend, key=labels[blend.identity])
+
+    return [replace(pair, blend_a=named(pair.blend_a), blend_b=named(pair.blend_b)) for pair in pairs]
 
 
 def _write(path: Path, rows: list[Row], plan: ExportPlan, repairs: Repairs) -> None:

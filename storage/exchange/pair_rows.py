@@ -20,8 +20,10 @@ def full_row(pair: JudgedPair) -> Row:
         **{name: getattr(pair, name) for name in _SAME},
         "blend_a": pair.blend_a.key,
         "weights_a": _weights(pair.blend_a),
+        "made_with_a": pair.blend_a.made_with,
         "blend_b": pair.blend_b.key,
         "weights_b": _weights(pair.blend_b),
+        "made_with_b": pair.blend_b.made_with,
         "outcome": pair.outcome.value,
         "strength": pair.strength.value if pair.strength else None,
         "shown_left": pair.shown_left.value,
@@ -45,8 +47,8 @@ def pair_from(row: Row) -> JudgedPair:
             raise TypeError(f"{name} is not a text")
     return JudgedPair(
         **same,
-        blend_a=NamedBlend(row["blend_a"], {entry["axis"]: entry["weight"] for entry in row["weights_a"]}),
-        blend_b=NamedBlend(row["blend_b"], {entry["axis"]: entry["weight"] for entry in row["weights_b"]}),
+        blend_a=_blend(row, "a"),
+        blend_b=_blend(row, "b"),
         outcome=Outcome(row["outcome"]),
         strength=Strength(row["strength"]) if row["strength"] is not None else None,
         shown_left=CanonicalSide(row["shown_left"]),
@@ -82,9 +84,25 @@ def _weights(blend: NamedBlend) -> list[Row]:
     return [{"axis": axis, "weight": float(weight)} for axis, weight in blend.weights.items()]
 
 
+def _blend(row: Row, side: str) -> NamedBlend:
+    weights = {entry["axis"]: entry["weight"] for entry in row[f"weights_{side}"]}
+    return NamedBlend(row[f"blend_{side}"], weights, row[f"made_with_{side}"])
+
+
 FULL_COLUMNS = (
     *_SAME,
-    *("blend_a", "weights_a", "blend_b", "weights_b", "outcome", "strength", "shown_left", "judged_at"),
+    *(
+        "blend_a",
+        "weights_a",
+        "made_with_a",
+        "blend_b",
+        "weights_b",
+        "made_with_b",
+        "outcome",
+        "strength",
+        "shown_left",
+        "judged_at",
+    ),
     *("gold_answer", "messages", "response_a", "response_b"),
 )
 """The columns of ``full_row``, in their order."""

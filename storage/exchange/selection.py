@@ -35,7 +35,8 @@ class LeftOut(StrEnum):
 class Selection:
     """What is exported, and how it is split.
 
-    ``min_reliability`` is the least share of gold answers an annotator got right, over all dimensions.
+    ``min_reliability`` is the least share of gold answers an annotator got right, over all dimensions and times of the
+    studies meant, of which an export may hold less (``JudgedPair.reliability``).
     ``min_agreement`` is the least share of the judgements of a comparison in a dimension (skips left out) that say what
     most of them say; a comparison below it is left out with all its judgements. ``test_share`` of the prompts are for
     testing, drawn by ``seed``: a prompt is in the same half in every export with that seed.
@@ -69,17 +70,15 @@ def select(
 
     ``leave_out`` are the reasons the format has of its own; reliability and agreement come from ``selection``.
     """
-    reliability = _reliability(pairs)
     agreement = _agreement(pairs)
     kept: list[JudgedPair] = []
     left_out: Counter[str] = Counter()
     for pair in pairs:
         reasons = [reason for reason in _own_reasons(pair) if reason in leave_out]
         if selection.min_reliability is not None:
-            share = reliability.get(pair.annotator_id)
-            if share is None:
+            if pair.reliability is None:
                 reasons.append(LeftOut.RELIABILITY_UNKNOWN)
-            elif share < selection.min_reliability:
+            elif pair.reliability < selection.min_reliability:
                 reasons.append(LeftOut.UNRELIABLE)
         if (
             selection.min_agreement is not None
@@ -103,15 +102,6 @@ def _own_reasons(pair: JudgedPair) -> list[LeftOut]:
     if not pair.messages:
         reasons.append(LeftOut.NO_TEXT)
     return reasons
-
-
-def _reliability(pairs: Sequence[JudgedPair]) -> dict[str, float]:
-    """Share of gold answers given right, by annotator who gave any."""
-    right: dict[str, list[bool]] = defaultdict(list)
-    for pair in pairs:
-        if pair.is_gold and pair.gold_answer is not None and pair.outcome is not Outcome.SKIP:
-            right[pair.annotator_id].append(pair.outcome is pair.gold_answer)
-    return {annotator: sum(hits) / len(hits) for annotator, hits in right.items()}
 
 
 def _agreement(pairs: Sequence[JudgedPair]) -> dict[tuple[str, str], float]:

@@ -19,7 +19,7 @@ from storage.exchange.pair_rows import full_row, pair_from
 from storage.exchange.selection import Selection
 from storage.exchange.writing import Repairs
 from storage.records import Strength
-from storage.records_pairs import CanonicalSide, JudgedPair, Outcome
+from storage.records_pairs import CanonicalSide, JudgedPair, NamedBlend, Outcome
 from tests.storage.judged import HELPFUL, UNGUIDED, a_pair, pairs_of
 
 HOSTILE = [
@@ -121,10 +121,10 @@ def test_a_prompt_is_either_for_training_or_for_testing(tmp_path: Path) -> None:
 def test_annotators_who_miss_gold_and_those_who_saw_none_are_left_out(tmp_path: Path) -> None:
     good, bad, unknown = "1" * 32, "2" * 32, "3" * 32
     pairs = [
-        a_pair(0, annotator_id=good, is_gold=True, gold_answer=Outcome.A, outcome=Outcome.A),
-        a_pair(1, annotator_id=bad, is_gold=True, gold_answer=Outcome.A, outcome=Outcome.B),
-        a_pair(2, annotator_id=good),
-        a_pair(3, annotator_id=bad),
+        a_pair(0, annotator_id=good, reliability=1.0, is_gold=True, gold_answer=Outcome.A, outcome=Outcome.A),
+        a_pair(1, annotator_id=bad, reliability=0.0, is_gold=True, gold_answer=Outcome.A, outcome=Outcome.B),
+        a_pair(2, annotator_id=good, reliability=1.0),
+        a_pair(3, annotator_id=bad, reliability=0.0),
         a_pair(4, annotator_id=unknown),
     ]
     manifest, rows = exported(tmp_path, pairs, ExportPlan(Format.TRL, selection=Selection(min_reliability=0.5)))
@@ -156,6 +156,7 @@ def test_the_full_record_comes_back_equal(kind: FileKind, tmp_path: Path) -> Non
     pairs = [
         *EVERY_KIND,
         a_pair(8, strength=Strength.CLEARLY, shown_left=CanonicalSide.B, gold_answer=Outcome.TIE, study_id=None),
+        a_pair(9, blend_a=NamedBlend("bold", {"helpfulness": 2.0}, "helpfulness version 3, base exponent 0.5")),
         *(a_pair(20 + place, response_a=text, reason=text[:99]) for place, text in enumerate(HOSTILE)),
     ]
     export_judgements(pairs, ExportPlan(Format.FULL, kind), tmp_path / "out")

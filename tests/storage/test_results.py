@@ -2,22 +2,25 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
 from steering.errors import InputError
-from steering.types import Choice, Side
+from steering.types import Blend, Choice, Side
+from storage.analysis.columns import columns_of
 from storage.database import Database
+from storage.exchange.export import ExportPlan, export_judgements
+from storage.exchange.selection import Selection
 from storage.records import OVERALL
 from storage.records_pairs import CanonicalSide, Outcome, PairFilter, Strength, blend_key, outcome_of
 from storage.records_studies import Assignment
 from storage.sql_repository import SqlRepository
 from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
-from tests.storage.examples import Ticking, a_click, a_comparison
+from tests.storage.examples import GUIDES, Ticking, a_click, a_comparison, a_generation
 from tests.storage.study_examples import HELPFUL, UNGUIDED, an_open_study, answers_to, judge_all
 
 CHOICES = list(Choice)
@@ -70,7 +73,8 @@ def test_pairs_turn_screen_sides_back_and_lead_to_their_records(
         left, right = one.item.comparison.left, one.item.comparison.right
         assert pair.outcome is _expected(one)
         assert pair.shown_left is one.shown_left
-        assert (pair.blend_a, pair.blend_b, pair.study_id) == (UNGUIDED, HELPFUL, study_id)
+        helpful = replace(HELPFUL, made_with="helpfulness version 3")
+        assert (pair.blend_a, pair.blend_b, pair.study_id) == (UNGUIDED, helpful, study_id)
         assert (pair.generation_a_id, pair.generation_b_id) == (left.id, right.id)
         assert (pair.n_tokens_a, pair.n_tokens_b) == (len(left.token_ids), len(right.token_ids))
         assert (pair.messages, pair.response_a, pair.response_b) == (left.messages, left.text, right.text)
@@ -124,13 +128,75 @@ def test_a_filter_leaves_out_what_is_not_meant(
     (steer,) = [pair for pair in every if pair.study_id is None]
     assert (steer.outcome, steer.study, steer.shown_left) == (Outcome.B, "", CanonicalSide.A)
     assert steer.blend_a.key == "unguided"
-    assert steer.blend_b.key == blend_key(comparison.right.blend.weights) == "harmlessness=-0.1 helpfulness=2"
+    assert steer.blend_b.key == "harmlessness=-0.1 helpfulness=2 (helpfulness version 3)"
+    assert steer.blend_b.key.startswith(blend_key(comparison.right.blend.weights))
     (count,) = results.annotator_counts(PairFilter(study_ids=(), include_steer=True))
     assert (count.study_id, count.annotator_id, count.display_name, count.group) == ("", eve, "Eve", "doctors")
     assert (count.n_items, count.n_judgements, count.first_at) == (1, 1, steer.judged_at)
     assert results.annotator_counts(PairFilter(study_ids=(first,), include_steer=True)) == results.annotator_counts(
         PairFilter(study_ids=(first,))
     )
+
+
+def test_versions_of_a_guide_and_base_exponents_are_blends_of_their_own_unless_the_weight_is_0(
+    repository: SqlRepository, results: SqlResults
+) -> None:
+    """A retrained guide was published: its answers were pooled with those of the version before, at the same weight."""
+    eve = repository.annotator("e").id
+
+    def judged(helpful: int | None, harmless: int | None, blend: Blend) -> str:
+        guides = (replace(GUIDES[0], version=helpful), replace(GUIDES[1], version=harmless))
+        right = a_generation(guides=guides, blend=blend, guide_rewards={})
+        comparison = a_comparison(right=right)
+        repository.save_comparison(comparison)
+        repository.record_judgement(a_click(comparison.id, eve))
+        *_, pair = results.pairs(PairFilter(study_ids=(), include_steer=True))
+        assert pair.blend_a == UNGUIDED
+        return pair.blend_b.key
+
+    blend = Blend({"helpfulness": 2.0, "harmlessness": 0.0})
+    assert judged(1, None, blend) == "helpfulness=2 (helpfulness version 1)"
+    assert judged(1, 7, blend) == "helpfulness=2 (helpfulness version 1)"
+    assert judged(2, 7, blend) == "helpfulness=2 (helpfulness version 2)"
+    assert judged(None, None, blend) == "helpfulness=2"
+    assert judged(None, 7, replace(blend, base_exponent=0.5)) == "helpfulness=2 (base exponent 0.5)"
+    columns = columns_of(results.pairs(PairFilter(study_ids=(), include_steer=True), with_texts=False))
+    assert len(columns.names.blends) == 1 + 4
+
+
+def test_reliability_is_over_all_dimensions_and_times_of_the_same_studies_whatever_is_read(
+    studies: SqlStudies, repository: SqlRepository, results: SqlResults, tmp_path: Path
+) -> None:
+    """An export of one dimension left everybody out, because the right answers were known for another."""
+    ada, eve, new = (repository.annotator(name, name).id for name in ("Ada", "Eve", "New"))
+    first, other = (an_open_study(studies, 6, n_gold=2, gold_share=0.3) for _ in range(2))
+
+    def choose_a(assignment: Assignment) -> Choice:
+        return Choice.LEFT if assignment.shown_left is CanonicalSide.A else Choice.RIGHT
+
+    def choose_b(assignment: Assignment) -> Choice:
+        return Choice.RIGHT if assignment.shown_left is CanonicalSide.A else Choice.LEFT
+
+    judge_all(studies, first, ada, choose_a)
+    judge_all(studies, first, eve, choose_b)
+    judge_all(studies, other, ada, choose_b)
+    no_gold = an_open_study(studies, 2)
+    judge_all(studies, no_gold, new)
+    every = list(results.pairs(PairFilter(study_ids=(first,))))
+    last_gold = max(pair.judged_at for pair in every if pair.is_gold and pair.annotator_id == ada)
+    for narrowed in ({"dimensions": ("helpfulness",)}, {"since": last_gold + timedelta(microseconds=1)}, {}):
+        for study_ids, expected in (
+            ((first,), {ada: 1.0, eve: 0.0}),
+            (None, {ada: 0.5, eve: 0.0, new: None}),
+            ((no_gold,), {new: None}),
+        ):
+            wanted = PairFilter(study_ids=study_ids, **narrowed)  # type: ignore[arg-type]
+            assert {pair.annotator_id: pair.reliability for pair in results.pairs(wanted)} == expected
+    plan = ExportPlan(selection=Selection(min_reliability=0.8))
+    wanted = PairFilter(study_ids=(first,), dimensions=("helpfulness",))
+    assert all(pair.gold_answer is None for pair in results.pairs(wanted))
+    manifest = export_judgements(results.pairs(wanted), plan, tmp_path / "out")
+    assert (manifest.n_used, manifest.left_out) == (6, {"gold": 4, "unreliable": 6})
 
 
 def test_annotators_are_found_by_name_also_if_they_judged_nothing(
@@ -236,5 +302,5 @@ def test_counts_read_no_texts(database: Database) -> None:
     results.annotator_counts(PairFilter())
     list(results.pairs(PairFilter(), with_texts=False))
     queries = [statement for statement in seen if statement.startswith("SELECT")]
-    assert len(queries) == 3
+    assert len(queries) == 5  # the judgements alone take three: gold answers and guides are counted and looked up
     assert not any("messages" in statement or ".text" in statement for statement in queries)

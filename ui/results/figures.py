@@ -16,12 +16,12 @@ from storage.analysis.preference import Preference
 from ui import wording_results as wording
 
 MAX_ROWS = 40
-LABEL_CHARS, MAX_LABEL_LINES = 18, 2
+LABEL_CHARS, LABEL_LINES, MAX_LABEL_LINES = 18, 2, 6
 TITLE_CHARS = 24  # of an axis, which on a phone is 200 pixels long
 COLOURS = ("#2e7dd1", "#e66101", "#7b3fa0")
 FONT = {"family": "ui-sans-serif, system-ui, sans-serif", "size": 12, "color": "#1f2937"}
 GRID = "#d5dae1"
-ROW_PIXELS, FRAME_PIXELS, PLANE_PIXELS = 34, 110, 460
+ROW_PIXELS, LINE_PIXELS, FRAME_PIXELS, PLANE_PIXELS = 34, 15, 110, 460
 
 
 @dataclass(frozen=True)
@@ -166,16 +166,28 @@ def _hover(row: str, name: str, found: Estimate, is_share: bool) -> str:
     return f"{plain(row)}<br>{plain(name)}: {value} ({low} – {high})"
 
 
-def _label(row: str) -> str:
-    """A row's name in two short lines, so that narrow screens have room beside it; blends often end differently."""
-    lines = textwrap.wrap(row, LABEL_CHARS, max_lines=MAX_LABEL_LINES, placeholder="…")
+def _label(row: str, n_lines: int) -> str:
+    lines = textwrap.wrap(row, LABEL_CHARS, max_lines=n_lines, placeholder="…")
     return "<br>".join(plain(line) for line in lines)
 
 
+def labels(rows: Sequence[str]) -> tuple[list[str], int]:
+    """The rows' names in short lines, so that narrow screens have room beside them, and how many lines they may have.
+
+    They are two, or more where names that are not the same would look it.
+    """
+    for n_lines in range(LABEL_LINES, MAX_LABEL_LINES + 1):
+        names = [_label(row, n_lines) for row in rows]
+        if len(set(names)) == len(set(rows)):
+            break
+    return names, n_lines
+
+
 def _rows(figure: go.Figure, rows: Sequence[str], axis: str, is_share: bool) -> None:
+    names, n_lines = labels(rows)
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
-        ticktext=[_label(row) for row in rows],
+        ticktext=names,
         range=[len(rows) - 0.5, -0.5],
         showgrid=False,
         zeroline=False,
@@ -183,7 +195,8 @@ def _rows(figure: go.Figure, rows: Sequence[str], axis: str, is_share: bool) -> 
     figure.update_xaxes(title="<br>".join(textwrap.wrap(axis, TITLE_CHARS)), zeroline=False)
     if is_share:
         figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    framed(figure, FRAME_PIXELS + ROW_PIXELS * max(2, len(rows)))
+    row_pixels = ROW_PIXELS + LINE_PIXELS * (n_lines - LABEL_LINES)
+    framed(figure, FRAME_PIXELS + row_pixels * max(2, len(rows)))
 
 
 def framed(figure: go.Figure, pixels: int) -> go.Figure:

@@ -127,7 +127,7 @@ def test_judgements_of_the_steer_page_are_looked_at_alone_and_are_in_no_study(de
     assert actions.n_on_steer() == 1
     assert actions.groups(STEER) == ("visitors",)
     (rate,) = actions.find(query_of(STEER, (None, None), None, 0)).dimension("overall").pair_rates
-    assert (rate.blend, rate.other) == ("unguided", "harmlessness=-0.1 helpfulness=2")
+    assert (rate.blend, rate.other) == ("unguided", "harmlessness=-0.1 helpfulness=2 (helpfulness version 3)")
     assert (rate.tally.n_wins, rate.tally.n_losses) == (0, 1)
     assert ada not in actions.find(ALL).names
 
