@@ -13,6 +13,7 @@ from storage.database import open_database
 from storage.repository import Repository
 from storage.sql_repository import SqlRepository
 from tests.ui.fakes import ScriptedEngine
+from tests.ui.judge import serving
 from tests.ui.pages import free_port, in_a_loop
 from ui import wording
 from ui.page import Backing, open_page
@@ -159,3 +160,62 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
 @pytest.fixture
 def scripted() -> ScriptedEngine:
     return ScriptedEngine()
+
+
+@dataclass
+class Judge:
+    """A browser profile of its own on the Judge page."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        self.page.goto(self.url)
+        expect(self.page.locator("#judge-start")).to_be_visible()
+        expect(self.page.locator("#judge-study, #judge-message .tiller-status").first).to_be_visible()
+
+    def sit_down(self, name: str = "Ada") -> None:
+        self.open()
+        self.page.locator("#judge-name").get_by_role("textbox").fill(name)
+        self.page.locator("#judge-start").click()
+        expect(self.page.locator(".judge-item, .judge-finished")).to_be_visible()
+
+    @property
+    def prompt(self) -> str:
+        return self.page.locator(".judge-prompt p").inner_text()
+
+    def press(self, key: str) -> None:
+        """Press a key that ends the item, and wait for the next one."""
+        before = self.page.locator(".judge-item").get_attribute("data-item")
+        self.page.keyboard.press(key)
+        self.wait_for_another(before)
+
+    def wait_for_another(self, before: str | None) -> None:
+        self.page.wait_for_function(
+            "before => document.querySelector('.judge-finished') ||"
+            " document.querySelector('.judge-item')?.dataset.item !== before",
+            arg=before,
+        )
+
+
+@pytest.fixture
+def judge(chromium: Browser) -> Iterator[Callable[..., Judge]]:
+    with ExitStack() as stack:
+
+        def go(url: str, **options: object) -> Judge:
+            context = chromium.new_context(**({"viewport": LAPTOP} | options))  # type: ignore[arg-type]
+            stack.callback(context.close)
+            here = Judge(context.new_page(), url)
+            here.page.set_default_timeout(PATIENCE_MS)
+            here.page.on("pageerror", lambda error: here.complaints.append(str(error)))
+            return here
+
+        yield go
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[serving.Served]:
+    """The pages with studies, over a file of their own."""
+    with serving.judging(tmp_path) as served:
+        yield served

@@ -8,9 +8,10 @@ from pathlib import Path
 from steering.types import Blend, Message, Role
 from storage.database import Database, open_database
 from storage.records import ComparisonKind, GuideRecord, new_id
-from storage.records_pairs import CanonicalSide, NamedBlend
+from storage.records_pairs import CanonicalSide, NamedBlend, PairFilter
 from storage.records_studies import Assignment, Question, StudyItem, StudySettings, StudyState
 from storage.sql_repository import SqlRepository
+from storage.sql_results import SqlResults
 from storage.sql_studies import SqlStudies
 from storage.study_repository import StudyRepository
 from tests.storage.examples import a_comparison, a_generation
@@ -85,3 +86,8 @@ def left_text(assignment: Assignment) -> str:
     """What this judge sees on the left."""
     comparison = assignment.item.comparison
     return comparison.left.text if assignment.shown_left is CanonicalSide.A else comparison.right.text
+
+
+def judged(served: Served) -> list[tuple[str, str]]:
+    """Prompt and outcome of every judgement that holds, in their order."""
+    return [(pair.prompt, pair.outcome.value) for pair in SqlResults(served.database).pairs(PairFilter())]
