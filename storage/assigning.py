@@ -18,6 +18,7 @@ from storage.next_item import (
     Rules,
     choose_any,
     choose_regular,
+    n_left,
     roles_due,
 )
 from storage.records import ComparisonKind, new_id
@@ -71,7 +72,7 @@ def standing_of(
     if seen is None:
         assign_next(session, rules, turn_of(session, study.id, annotator_id, now), uncertainty)
         seen = _seen(session, study.id, annotator_id)
-    return Standing(seen, progress_of(session, study.id, annotator_id, rules.overlap))
+    return Standing(seen, progress_of(session, study.id, annotator_id, rules))
 
 
 def _seen(session: Session, study_id: str, annotator_id: str) -> Seen | None:
@@ -88,11 +89,14 @@ def _seen(session: Session, study_id: str, annotator_id: str) -> Seen | None:
     return read(f"item {found.item_id}", seen)
 
 
-def progress_of(session: Session, study_id: str, annotator_id: str, overlap: int) -> Progress:
-    """How far the annotator is in a study that wants so many answers to each item."""
-    about = {"of_study": study_id, "of_annotator": annotator_id, "role": ItemRole.REGULAR.value, "overlap": overlap}
-    n_given, n_answered, n_unasked = session.connection().execute(_counts(), about).one()
-    return Progress(n_answered, n_given - n_answered + n_unasked)
+def progress_of(session: Session, study_id: str, annotator_id: str, rules: Rules) -> Progress:
+    """How far the annotator is in a study."""
+    about = {"of_study": study_id, "of_annotator": annotator_id}
+    regular = {"role": ItemRole.REGULAR.value, "overlap": rules.overlap}
+    found = session.connection().execute(_counts(), about | regular).one()
+    n_given, n_answered, n_regular, n_unasked, n_gold = map(int, found)
+    counts = {"n_regular": n_regular, "n_unasked": n_unasked, "n_gold": n_gold}
+    return Progress(n_answered, n_left(rules, n_answered=n_answered, n_open=n_given - n_answered, **counts))
 
 
 def assign_next(session: Session, rules: Rules, turn: Turn, uncertainty: Mapping[str, float] | None) -> None:
@@ -144,8 +148,16 @@ def _lying() -> Select[Any]:
 @cache
 def _counts() -> Select[Any]:
     unasked = _unseen().where(_ITEMS.c.n_answered < bindparam("overlap")).with_only_columns(func.count())
+    gold = _ITEMS.alias("gold")
+    n_gold = select(func.count()).where(gold.c.study_id == bindparam("of_study"), gold.c.role == ItemRole.GOLD.value)
+    mine = _ITEMS.alias("mine")
     n_given, n_answered = func.count(_ASSIGNMENTS.c.item_id), func.count(_ASSIGNMENTS.c.answered_at)
-    return select(n_given, n_answered, unasked.scalar_subquery()).where(_is_theirs())
+    n_regular = func.count().filter(mine.c.role == bindparam("role"))
+    return (
+        select(n_given, n_answered, n_regular, unasked.scalar_subquery(), n_gold.scalar_subquery())
+        .join(mine, mine.c.id == _ASSIGNMENTS.c.item_id)
+        .where(_is_theirs())
+    )
 
 
 def _is_theirs() -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """What an annotator is asked next: pure functions of what was asked so far. No number here is ever drawn twice."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,6 +64,30 @@ def roles_due(rules: Rules, annotator_id: str, given: Given) -> tuple[ItemRole, 
         if lacking > _fraction(rules.seed, annotator_id, role, given.n_items):
             due.append(role)
     return (*due, ItemRole.REGULAR)
+
+
+def n_left(rules: Rules, *, n_answered: int, n_open: int, n_regular: int, n_unasked: int, n_gold: int) -> int:
+    """About how many items are left for an annotator; one less with every answer.
+
+    Counting what is there, the number would stay as it is whenever a gold item or a repetition is laid before them, and
+    tell them which these are. So the gold items and repetitions that are to come are counted, by their shares.
+
+    Args:
+        rules: of the study.
+        n_answered: items of all roles that they have answered.
+        n_open: items of all roles that they were given and have not answered.
+        n_regular: regular items they were given.
+        n_unasked: regular items that they could still be given.
+        n_gold: gold items of the study.
+    """
+    if not n_open + n_unasked:
+        return 0
+    regular = n_regular + n_unasked
+    shares = 1 - rules.gold_share - rules.repeat_share
+    n_items = regular / shares if shares > 0 else math.inf
+    if rules.gold_share * n_items > n_gold:  # they run out
+        n_items = (regular + n_gold) / (1 - rules.repeat_share) if rules.repeat_share < 1 else regular + n_gold
+    return max(round(n_items) - n_answered, n_open, 1)
 
 
 def choose_regular(

@@ -277,7 +277,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an annotator is in a study, in items; ``n_left`` is what could still be asked of them now."""
+    """How far an annotator is in a study, in items; ``n_left`` is about what is left for them now."""
 
     n_answered: int
     n_left: int

@@ -201,7 +201,7 @@ class SqlStudies:
             # Locked, as for ``next_assignment``, and after the item: always in this order.
             study = study_row(session, study_id, lock=True)
             if answers and study.state == StudyState.CLOSED.value:
-                n_answered = progress_of(session, study_id, annotator_id, study.overlap).n_answered
+                n_answered = progress_of(session, study_id, annotator_id, rules_from(study)).n_answered
                 return Standing(None, Progress(n_answered, 0), is_refused, is_closed=True)
             try:
                 require_judging(session, study, annotator_id)
@@ -245,7 +245,7 @@ class SqlStudies:
             rules = rules_from(study_row(session, study_id))
             if not is_id(annotator_id):
                 return Progress(0, 0)
-            return progress_of(session, study_id, annotator_id, rules.overlap)
+            return progress_of(session, study_id, annotator_id, rules)
 
 
 def _check_answers(answers: Sequence[Answer], at_least: int) -> None:

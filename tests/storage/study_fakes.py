@@ -15,6 +15,7 @@ from storage.next_item import (
     Rules,
     choose_any,
     choose_regular,
+    n_left,
     roles_due,
 )
 from storage.records import MAX_NAME_CHARS, Judgement, JudgementInput, check_text, new_id, utc_now
@@ -170,7 +171,13 @@ class InMemoryStudies:
             for item in self._unseen(study_id, annotator_id, ItemRole.REGULAR)
             if self._n_answers(item.id) < study.settings.overlap
         ]
-        return Progress(n_answered, len(mine) - n_answered + len(wanting))
+        counts = {
+            "n_open": len(mine) - n_answered,
+            "n_regular": sum(given.item.role is ItemRole.REGULAR for given in mine),
+            "n_unasked": len(wanting),
+            "n_gold": sum(each.study_id == study_id and each.role is ItemRole.GOLD for each in self.all_items.values()),
+        }
+        return Progress(n_answered, n_left(_rules(study), n_answered=n_answered, **counts))
 
     def go_on(
         self,

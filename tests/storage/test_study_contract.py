@@ -219,6 +219,22 @@ def test_gold_items_and_repetitions_come_at_their_share_with_the_sides_swapped(s
     assert len({again.item.repeat_of for again in given if again.item.repeat_of}) == roles[ItemRole.REPEAT]
 
 
+@pytest.mark.parametrize("n_gold", [10, 2])
+def test_what_is_left_does_not_tell_which_items_are_gold_or_repetitions(stores: Stores, ada: str, n_gold: int) -> None:
+    """It fell by one with a regular item, and stayed as it was when another one was laid before the annotator."""
+    study_id = an_open_study(stores.studies, 20, n_gold=n_gold, overlap=1, gold_share=0.2, repeat_share=0.1)
+    left, roles = [], Counter[ItemRole]()
+    while (assignment := stores.studies.next_assignment(study_id, ada)) is not None:
+        left.append(stores.studies.progress(study_id, ada).n_left)
+        roles[assignment.item.role] += 1
+        stores.studies.answer(answers_to(assignment))
+    assert min(roles.values()) > 0
+    assert len(roles) == 3
+    assert left == [max(left[0] - n_answered, 1) for n_answered in range(len(left))]
+    assert abs(left[0] - len(left)) <= 4  # so many gold items and repetitions may be lacking at the end
+    assert stores.studies.progress(study_id, ada).n_left == 0
+
+
 def test_both_sides_are_left_about_as_often(stores: Stores) -> None:
     study_id = an_open_study(stores.studies, 20, overlap=100)
     sides: Counter[CanonicalSide] = Counter()
