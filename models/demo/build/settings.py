@@ -46,8 +46,8 @@ class Size:
 
 
 SIZES = {
-    # 7.5M parameters: two CPU cores with bf16 matrix units, about an hour
-    "small": Size(4096, 256, 8, 4, 704, 27_000_000),
+    # 7.5M parameters: two CPU cores, an hour with bf16 matrix units and up to two without
+    "small": Size(4096, 256, 8, 4, 704, 24_000_000),
     # 28.8M parameters, 58 MB: a GPU
     "base": Size(6144, 512, 8, 8, 1408, 100_000_000, batch_tokens=32768, muon_rate=3e-3, adam_rate=2e-3),
     # says nothing, but shows in a minute whether every step works
