@@ -51,7 +51,7 @@ BASE_ALONE = "The base model alone"
 TRIED = "{name}: {tokens} tokens, KL {kl} nats per token"
 
 RETRAIN = "Retrain"
-RETRAIN_INFO = "A training runs beside everything else, with the lowest claim to the processor."
+RETRAIN_INFO = "A training runs beside everything else, with a low claim to the processor."
 QUESTION, QUESTION_INFO = "Judged", "Which question’s judgements"
 DIMENSION, DIMENSION_INFO = "Guide", "Its dimension; empty: as judged"
 SOURCE = "From"

@@ -12,14 +12,14 @@ from typing import Any
 
 from models.files import write_whole
 
-NICENESS = 19
+NICENESS = 10  # a tenth of what others get: with the least there is it would stand still on a busy machine
 _ROOT = Path(__file__).parents[2]
 _PROC = Path("/proc")
 _STATE, _BORN = 0, 19  # of the fields of /proc/PID/stat that stand behind the name
 
 
 def begin(arguments: Sequence[str], record: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """Begin ``python ARGUMENTS`` behind everything else this machine does, in a session of its own.
+    """Begin ``python ARGUMENTS`` with a low claim to the processor, in a session of its own.
 
     Its output goes to the end of ``log``; ``record`` is the file by which it is found again.
     """
