@@ -32,17 +32,20 @@ def next_works(desk: Desk) -> None:
     assert [len(ids) for ids in visit.token_ids] == [4, 4]
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception, after: int = 0) -> None:
-    """Let the call after ``after`` calls of a method from now raise."""
+def fail(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception, after: int = 0, times: int = 1
+) -> list[int]:
+    """Let so many calls of a method raise, behind ``after`` calls from now; the list's number counts all calls."""
     whole, n_calls = getattr(owner, name), [0]
 
     def failing(self: object, *rest: object, **named: object) -> object:
         n_calls[0] += 1
-        if n_calls[0] == after + 1:
+        if after < n_calls[0] <= after + times:
             raise error
         return whole(self, *rest, **named)
 
     monkeypatch.setattr(owner, name, failing)
+    return n_calls
 
 
 def test_a_nan_left_in_shared_memory_spoils_nobody_after_it(
@@ -81,7 +84,7 @@ def test_answers_whose_memory_was_half_moved_are_ended_and_not_continued_wrongly
     desk.turn(4)
     desk.engine._loaded.ensemble.forget()
     with monkeypatch.context() as patched:
-        fail_once(patched, RowCache, "fill", OUT_OF_MEMORY, after=1)
+        fail(patched, RowCache, "fill", OUT_OF_MEMORY, after=1)
         joining = desk.submit(ask("the dog"))
         with pytest.raises(BatchLostError) as lost:
             desk.turn(2)
@@ -98,7 +101,7 @@ def test_the_engine_tells_everybody_when_their_answers_are_lost_and_goes_on(
 ) -> None:
     engine = tiny_engine("llama", "lora-a", options=replace(STATIC, in_background=in_background))
     with monkeypatch.context() as patched:
-        fail_once(patched, RowCache, "fill", OUT_OF_MEMORY)
+        fail(patched, RowCache, "fill", OUT_OF_MEMORY)
         with pytest.raises(CapacityError, match="Memory ran out"):
             list(engine.compare(ask()))
     *_, last = engine.compare(ask(n_tokens=3))
@@ -115,7 +118,7 @@ def test_a_lack_of_memory_while_a_slot_leaves_is_overcome(
     short = desk.submit(ask("x", n_tokens=3))
     with monkeypatch.context() as patched:
         desk.turn()
-        fail_once(patched, ModelBatch, "_arrange", OUT_OF_MEMORY)
+        fail(patched, ModelBatch, "_arrange", OUT_OF_MEMORY)
         desk.finish()
     assert (long_one.error, short.error) == (None, None)
     assert [len(ids) for ids in long_one.token_ids] == [12, 12]
@@ -132,18 +135,10 @@ def test_a_lack_of_memory_while_a_cancelled_request_leaves_ends_nobody_elses(
     while not leaving.n_written:
         desk.turn()
     with monkeypatch.context() as patched:
-        whole, left = ModelBatch._arrange, [n_failures]
-
-        def arrange(self: ModelBatch, *rest: object) -> None:
-            left[0] -= 1
-            if left[0] >= 0:
-                raise OUT_OF_MEMORY
-            whole(self, *rest)  # type: ignore[arg-type]
-
-        patched.setattr(ModelBatch, "_arrange", arrange)
+        n_calls = fail(patched, ModelBatch, "_arrange", OUT_OF_MEMORY, times=n_failures)
         leaving.job.is_cancelled = True
         desk.finish()
-    assert left[0] < 0
+    assert n_calls[0] > n_failures
     assert staying.error is None
     assert [len(ids) for ids in staying.token_ids] == [12, 12]
     next_works(desk)
@@ -163,7 +158,7 @@ def test_the_memory_of_a_lost_batch_is_free_before_the_next_one_takes_its_own(
 
     make_room = Scheduler._make_room
     with monkeypatch.context() as patched:
-        fail_once(patched, RowCache, "fill", OUT_OF_MEMORY)
+        fail(patched, RowCache, "fill", OUT_OF_MEMORY)
         patched.setattr(Scheduler, "_make_room", look)
         visit = desk.submit(ask())
         try:
@@ -181,7 +176,7 @@ def test_a_lack_of_memory_after_joining_seats_nobody_twice(
 ) -> None:
     desk = Desk(tiny_engine("llama", "lora-a", "weak"))
     with monkeypatch.context() as patched:
-        fail_once(patched, Decoder, "_settle", OUT_OF_MEMORY)
+        fail(patched, Decoder, "_settle", OUT_OF_MEMORY)
         visit = desk.submit(ask(n_tokens=1))
         desk.finish()
     assert visit.error is None
@@ -240,7 +235,7 @@ def test_a_caller_is_told_even_where_releasing_its_slots_fails(
             outcome.append(error)
 
     with monkeypatch.context() as patched:
-        fail_once(patched, Decoder, "leave", RuntimeError("cannot leave"))
+        fail(patched, Decoder, "leave", RuntimeError("cannot leave"))
         caller = threading.Thread(target=visit)
         caller.start()
         caller.join(timeout=30)
