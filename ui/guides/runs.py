@@ -14,8 +14,6 @@
 
 import json
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -133,11 +131,9 @@ class RetrainFolder:
         asked = {**self._json("asked.json"), "studies": gate.as_json()}
         write_whole(self.path / "asked.json", json.dumps(asked, indent=1))
 
-    @contextmanager
-    def watched(self, poll_seconds: float) -> Iterator[None]:
-        """Wait until no other server or thread sees this through, and keep the others waiting."""
-        with FileLock(self.path / LOCK, poll_interval=poll_seconds):
-            yield
+    def watched(self, poll_seconds: float) -> FileLock:
+        """What waits until no other server or thread sees this through, and keeps the others waiting."""
+        return FileLock(self.path / LOCK, poll_interval=poll_seconds)
 
     def note(self, **facts: Any) -> None:
         """Add to what is known of the version, as the one that watches."""
