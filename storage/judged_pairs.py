@@ -96,8 +96,8 @@ def _with_generations(query: Select[*Ts]) -> Select[*Ts]:
     )
 
 
-def study_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
-    """The wanted judgements of studies, oldest first, without texts."""
+def study_pairs(session: Session, wanted: PairFilter, reliability: Mapping[str, float]) -> Iterator[JudgedPair]:
+    """The wanted judgements of studies, oldest first, without texts; ``reliability`` is that of ``gold_shares``."""
     of_study = (
         StudyItemRow.study_id,
         StudyRow.name.label("study"),
@@ -116,7 +116,6 @@ def study_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
         .join(StudyRow, StudyRow.id == StudyItemRow.study_id)
         .outerjoin(_OriginalRow, _OriginalRow.id == StudyItemRow.repeat_of)
     )
-    reliability = gold_shares(session, wanted)
     # Few blends and right answers come again and again; each is read once.
     blends: dict[tuple[str, str, str], NamedBlend] = {}
     golds: dict[str, Mapping[str, Outcome]] = {}
@@ -170,9 +169,8 @@ def of_steer(query: Select[*Ts], wanted: PairFilter) -> Select[*Ts]:
     return filtered(query, wanted)
 
 
-def steer_pairs(session: Session, wanted: PairFilter) -> Iterator[JudgedPair]:
-    """The wanted judgements of the Steer page, oldest first, without texts."""
-    reliability = gold_shares(session, wanted)
+def steer_pairs(session: Session, wanted: PairFilter, reliability: Mapping[str, float]) -> Iterator[JudgedPair]:
+    """The wanted judgements of the Steer page, oldest first, without texts; see ``study_pairs``."""
     for rows in session.execute(_with_generations(of_steer(select(*_JUDGED), wanted))).partitions():
         blends = {generation_id: NamedBlend.of(*made) for generation_id, made in _made(session, rows).items()}
         for row in rows:

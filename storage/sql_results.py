@@ -8,7 +8,16 @@ from sqlalchemy import Select, func, literal, select
 
 from steering.errors import InputError
 from storage.database import Database
-from storage.judged_pairs import OUTCOMES, completed, of_steer, of_studies, steer_pairs, stored_blend, study_pairs
+from storage.judged_pairs import (
+    OUTCOMES,
+    completed,
+    gold_shares,
+    of_steer,
+    of_studies,
+    steer_pairs,
+    stored_blend,
+    study_pairs,
+)
 from storage.records_audit import AuditEntry
 from storage.records_pairs import AnnotatorCount, JudgedPair, NamedBlend, Outcome, OutcomeCount, PairFilter
 from storage.records_studies import ItemRole
@@ -80,9 +89,10 @@ class SqlResults:
     def pairs(self, wanted: PairFilter, *, with_texts: bool = True) -> Iterator[JudgedPair]:
         """The judgements that hold, oldest first; see ``ResultsRepository``."""
         with self._database.reading() as session:
-            streams = [study_pairs(session, wanted)]
+            reliability = gold_shares(session, wanted)
+            streams = [study_pairs(session, wanted, reliability)]
             if wanted.wants_steer:
-                streams.append(steer_pairs(session, wanted))
+                streams.append(steer_pairs(session, wanted, reliability))
             if with_texts:
                 streams = [completed(session, stream) for stream in streams]
             yield from heapq.merge(*streams, key=lambda pair: (pair.judged_at, pair.judgement_id))
