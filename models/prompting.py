@@ -97,7 +97,7 @@ def response_token_ids(tokenizer: PreTrainedTokenizerBase, ending: Ending, text:
     Raises:
         PromptError: it holds half a surrogate pair.
     """
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if has_half_a_pair(text):
         raise PromptError("The response has half of a surrogate pair, which is no text.", hint="Remove it.")
     control = _control_tokens(tokenizer)
     unused = _unused_characters({*ending.text, *text})
@@ -113,6 +113,11 @@ def response_token_ids(tokenizer: PreTrainedTokenizerBase, ending: Ending, text:
     return _plain_ids(plain, mark + text, control)[1:]  # nothing reaches over a control token
 
 
+def has_half_a_pair(text: str) -> bool:
+    """Whether half of a surrogate pair is in it, which no tokenizer can read."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def answer_end(eos_token_ids: Collection[int], tokenizer: PreTrainedTokenizerBase) -> int:
     """Return which of the tokens that end an answer a written one ends with: the tokenizer's own if it is there."""
     own = tokenizer.eos_token_id
@@ -123,7 +128,7 @@ def _rendered(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat_template: str | None
 ) -> tuple[str, Iterator[str]]:
     """Return the prompt as text, and characters that are neither in it nor were typed."""
-    if any("\ud800" <= letter <= "\udfff" for message in messages for letter in message.content):
+    if any(has_half_a_pair(message.content) for message in messages):
         raise PromptError("The prompt has half of a surrogate pair, which is no text.", hint="Remove it and run again.")
     rendered = _render(tokenizer, messages, chat_template)
     return rendered, _unused_characters({*rendered, *chain.from_iterable(message.content for message in messages)})

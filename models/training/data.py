@@ -100,14 +100,14 @@ class Split:
         )
 
 
-_NOTHING = Seen()
+NOTHING = Seen()
 
 Fits = Callable[[Preference], str]
 """Says why a preference is left out for its length; empty where it fits."""
 
 
 def choose(
-    read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits, *, pairs_only: bool, seen: Seen = _NOTHING
+    read: RowsRead, earlier: RowsRead, settings: DataSettings, fits: Fits, *, pairs_only: bool, seen: Seen = NOTHING
 ) -> Split:
     """Apply the rules to what was read, and split it.
 

@@ -5,10 +5,11 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from models.prompting import Ending, prompt_ending, prompt_token_ids, response_token_ids
+from models.prompting import Ending, has_half_a_pair, prompt_ending, prompt_token_ids, response_token_ids
+from models.training.ancestry import Seen
 from models.training.batches import Example
-from models.training.data import DataSettings
-from models.training.rows import Preference
+from models.training.data import NOTHING, DataSettings, Split, choose
+from models.training.rows import Preference, RowsRead
 from steering.errors import InputError, PromptError
 from steering.types import Message
 
@@ -56,7 +57,7 @@ class Encoder:
             prompt, responses = self._read(preference)
         except PromptError as error:
             texts = (*(message.content for message in preference.messages), preference.chosen, preference.rejected)
-            if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text or ""):
+            if any(has_half_a_pair(text or "") for text in texts):
                 return "no_text"
             self._refusal = self._refusal or error
             return "template_refuses"
@@ -67,6 +68,17 @@ class Encoder:
         if max(n_responses) > self._settings.max_response_tokens:
             return "long_response"
         return "long_for_the_model" if n_prompt + max(n_responses) > self._context_length else ""
+
+    def choose(self, read: RowsRead, earlier: RowsRead, *, pairs_only: bool, seen: Seen = NOTHING) -> Split:
+        """See :func:`models.training.data.choose`, of which the limits are this encoder's.
+
+        Raises:
+            InputError: nothing is left to train on, or nothing to test on; :meth:`reason` says why.
+        """
+        try:
+            return choose(read, earlier, self._settings, self.why_not, pairs_only=pairs_only, seen=seen)
+        except InputError as error:
+            raise self.reason(error) from error
 
     def reason(self, error: InputError) -> InputError:
         """Return why nothing is left of the data: the chat template's refusal of all, or else ``error``."""

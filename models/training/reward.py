@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from models.loading import choose_placement, context_length, fetch
 from models.presets import PRESET_NAMES, Source, load_preset
 from models.training.batches import Example, Layout
-from models.training.data import DataSettings, Split, choose
+from models.training.data import DataSettings, Split
 from models.training.encoding import Encoder
 from models.training.evaluate import Scored, accuracy
 from models.training.order import training_order
@@ -123,10 +123,7 @@ def _examples(settings: RewardSettings, judge: RewardModel) -> tuple[Split, tupl
     limit = context_length(judge.model)
     encoder = Encoder(judge.tokenizer, judge.eos_token_id, judge.chat_template, limit, settings.choice)
     read = read_rows(settings.data, settings.dimension)
-    try:
-        split = choose(read, RowsRead(), settings.choice, encoder.why_not, pairs_only=True)
-    except InputError as error:
-        raise encoder.reason(error) from error
+    split = encoder.choose(read, RowsRead(), pairs_only=True)
     return split, (encoder.examples(split.train), encoder.examples(split.held_out))
 
 

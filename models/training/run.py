@@ -24,7 +24,7 @@ from models.presets import PRESET_NAMES, GuideSpec, Preset, Source, load_preset
 from models.training.ancestry import TRAINED_PROMPTS, seen_by
 from models.training.batches import choose_layout
 from models.training.calibrate import ENGINE_OPTIONS, calibrate
-from models.training.data import Split, choose
+from models.training.data import Split
 from models.training.encoding import Encoder
 from models.training.evaluate import accuracy, metrics
 from models.training.loss import LossKind
@@ -35,7 +35,7 @@ from models.training.run_folder import RunFolder, read_progress
 from models.training.settings import TrainSettings
 from models.training.trainee import Trainee, load_trainee
 from models.training.trainer import GuideTrainer, Lesson, make_trainer
-from steering.errors import InputError, SettingsError
+from steering.errors import SettingsError
 from steering.types import Message
 
 logger = logging.getLogger(__name__)
@@ -150,10 +150,7 @@ def _lesson(settings: TrainSettings, base: Base, trainee: Trainee) -> tuple[Spli
     read, earlier = (read_rows(paths, judged_as) for paths in (settings.data, settings.replay))
     pairs_only = settings.loss.kind is not LossKind.UNPAIRED
     seen = seen_by(settings.parent)
-    try:
-        split = choose(read, earlier, settings.choice, encoder.why_not, pairs_only=pairs_only, seen=seen)
-    except InputError as error:
-        raise encoder.reason(error) from error
+    split = encoder.choose(read, earlier, pairs_only=pairs_only, seen=seen)
     examples = encoder.examples([*split.train, *split.replayed])
     optimiser = settings.optimiser
     layout = choose_layout(examples, trainee.inner, trainee.pad_token_id)
