@@ -19,13 +19,15 @@ class DataSettings:
     Args:
         max_prompt_tokens: longer prompts are left out.
         max_response_tokens: pairs with a longer response are left out; the token that ends a response counts.
-        max_per_prompt: at most so many preferences per prompt; 0: all.
+        max_per_prompt: at most so many preferences per prompt are trained on; 0: all.
         max_per_annotator: at most so many per annotator; 0: all.
         min_reliability: annotators whose reliability, in the rows or by gold items, is lower are left out with all they
             said, and so are those of whom it is not known; 0: nobody is.
         held_out_share: so many of the prompts are for testing, drawn by ``seed``: a prompt is in the same half in every
             run with that seed. Where an export has test prompts of its own these are taken instead.
         max_held_out: at most so many pairs are tested on.
+        max_held_out_per_prompt: and so many of them per prompt; 0: all. Pairs of one prompt tell nearly the same, and
+            the interval of an accuracy takes them for independent.
         replay_share: how many preferences of the earlier data are mixed in, as a share of the new ones.
         seed: of all draws.
 
@@ -40,12 +42,13 @@ class DataSettings:
     min_reliability: float = 0.0
     held_out_share: float = 0.1
     max_held_out: int = 300
+    max_held_out_per_prompt: int = 6
     replay_share: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
         lowest = {"max_prompt_tokens": 1, "max_response_tokens": 1, "max_per_prompt": 0, "max_per_annotator": 0}
-        for name, low in {**lowest, "max_held_out": 1, "seed": 0}.items():
+        for name, low in {**lowest, "max_held_out": 1, "max_held_out_per_prompt": 0, "seed": 0}.items():
             if getattr(self, name) < low:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be {low} or more.", hint="Raise it.")
         for name, high in {"min_reliability": 1.0, "held_out_share": 0.9, "replay_share": 10.0}.items():
@@ -113,7 +116,7 @@ def choose(
 
     In this order: unreliable annotators are left out; so is what does not fit; what one annotator said twice counts
     once; annotators are capped; the same pair judged several times becomes one pair by majority, and none where the
-    votes are equal; prompts are capped; the prompts are split.
+    votes are equal; the prompts are split; prompts are capped.
 
     Args:
         read: the new data.
@@ -134,12 +137,14 @@ def choose(
     held_out = rules.apply(read.held_out, reliability)
     if not read.held_out:
         held_out = [each for each in candidates if is_held_out(each.prompt_key, settings)]
+    held_out = rules.per_prompt(held_out, settings.max_held_out_per_prompt)
     seen_prompts = {each.prompt_key for each in held_out if seen.has(each)}
     report.n_seen_by_parent = sum(each.prompt_key in seen_prompts for each in held_out)
     held_out = [each for each in held_out if each.prompt_key not in seen_prompts]
     # TRL's rows may have the same prompt in both files
     tested = {each.prompt_key for each in held_out}
     train = [each for each in candidates if each.prompt_key not in tested]
+    train = rules.per_prompt(train, settings.max_per_prompt)
     tested_pairs = [each for each in held_out if each.chosen is not None and each.rejected is not None]
     if not train or not tested_pairs:
         raise InputError(
@@ -152,7 +157,7 @@ def choose(
     quiet = _Rules(settings, fits, pairs_only, DataReport())
     old = [
         each
-        for each in quiet.apply(earlier.train, _reliability(earlier))
+        for each in quiet.per_prompt(quiet.apply(earlier.train, _reliability(earlier)), settings.max_per_prompt)
         if each.prompt_key not in tested and not is_held_out(each.prompt_key, settings)
     ]
     replayed = _sample(old, round(settings.replay_share * len(train)), settings.seed) if old else []
@@ -182,8 +187,11 @@ class _Rules:
         kept = self._keep(kept, self.fits)
         kept = self._once(kept)
         kept = self._capped(kept, self.settings.max_per_annotator, lambda each: each.annotator, "annotator_cap")
-        kept = self._by_majority(kept)
-        return self._capped(kept, self.settings.max_per_prompt, lambda each: each.prompt_key, "prompt_cap")
+        return self._by_majority(kept)
+
+    def per_prompt(self, given: list[Preference], most: int) -> list[Preference]:
+        """At most so many of each prompt, 0: all; counts the rest."""
+        return self._capped(given, most, lambda each: each.prompt_key, "prompt_cap")
 
     def _keep(self, given: Iterable[Preference], reason_of: Fits) -> list[Preference]:
         kept = []

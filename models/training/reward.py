@@ -183,7 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = vars(arguments)
-    names = ("max_prompt_tokens", "max_response_tokens", "max_per_prompt", "held_out_share", "max_held_out")
+    names = (
+        *("max_prompt_tokens", "max_response_tokens", "max_per_prompt"),
+        *("held_out_share", "max_held_out", "max_held_out_per_prompt"),
+    )
     try:
         choice = DataSettings(**{name: given.pop(name) for name in names}, seed=given["seed"])
         card = train_reward(RewardSettings(**{**given, "data": tuple(given["data"])}, choice=choice))
@@ -216,9 +219,10 @@ def _parser() -> argparse.ArgumentParser:
 _HELP = {
     "max_prompt_tokens": "longer prompts are left out",
     "max_response_tokens": "pairs with a longer response are left out",
-    "max_per_prompt": "at most so many per prompt; 0: all",
+    "max_per_prompt": "at most so many per prompt to train on; 0: all",
     "held_out_share": "share of the prompts to test on, where an export has no test.*",
     "max_held_out": "at most so many pairs to test on",
+    "max_held_out_per_prompt": "and so many of them per prompt; 0: all",
     "learning_rate": "at its highest",
     "epochs": "how often every pair is seen",
     "batch_size": "pairs per step",

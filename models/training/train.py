@@ -120,11 +120,12 @@ def _parser() -> argparse.ArgumentParser:
 _DATA_HELP = {
     "max_prompt_tokens": "longer prompts are left out",
     "max_response_tokens": "pairs with a longer response are left out",
-    "max_per_prompt": "at most so many per prompt; 0: all",
+    "max_per_prompt": "at most so many per prompt to train on; 0: all",
     "max_per_annotator": "at most so many per annotator; 0: all",
     "min_reliability": "annotators with a lower share of right gold answers are left out; 0: none",
     "held_out_share": "share of the prompts to test on, where an export has no test.*",
     "max_held_out": "at most so many pairs to test on",
+    "max_held_out_per_prompt": "and so many of them per prompt; 0: all",
     "replay_share": "pairs of --replay per new pair",
 }
 _LOSS_HELP = {

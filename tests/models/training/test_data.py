@@ -95,6 +95,22 @@ def test_a_prompt_has_no_more_pairs_than_the_cap_whatever_the_order_of_the_rows(
     assert split.report.left_out == {"prompt_cap": 5}
 
 
+@pytest.mark.parametrize("has_tests_of_its_own", [True, False])
+def test_how_many_of_a_prompt_are_tested_on_is_not_how_many_are_trained_on(has_tests_of_its_own: bool) -> None:
+    rows = [preference(f"p{prompt}", f"good {index}") for prompt in range(20) for index in range(5)]
+    other = [preference(f"q{prompt}", f"good {index}") for prompt in range(3) for index in range(5)]
+    read = RowsRead(train=rows, held_out=other) if has_tests_of_its_own else RowsRead(train=rows)
+    settings = replace(LOOSE, max_held_out_per_prompt=2)
+    split = choose(read, RowsRead(), settings, lambda _: "", pairs_only=True)
+    trained, tested = (Counter(each.prompt_key for each in half) for half in (split.train, split.held_out))
+    assert set(trained.values()) == {5}
+    assert set(tested.values()) == {2}
+    assert len(trained) + len(tested) == (23 if has_tests_of_its_own else 20)
+    assert split.report.left_out == {"prompt_cap": 3 * len(tested)}
+    every = choose(read, RowsRead(), replace(settings, max_held_out_per_prompt=0), lambda _: "", pairs_only=True)
+    assert len(every.held_out) == 5 * len(tested)
+
+
 def test_an_annotator_has_no_more_than_the_cap_and_unnamed_rows_are_nobodys() -> None:
     rows = [preference(f"p{index}", annotator="ann" if index < 8 else "bob") for index in range(10)]
     split = chosen_of(rows, replace(LOOSE, max_per_annotator=3))
@@ -188,6 +204,7 @@ def test_nothing_to_train_on_or_to_test_on_is_an_error_that_says_what_was_left_o
         {"min_reliability": 1.5},
         {"held_out_share": 0.95},
         {"max_held_out": 0},
+        {"max_held_out_per_prompt": -1},
         {"replay_share": float("nan")},
     ],
 )
