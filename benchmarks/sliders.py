@@ -53,7 +53,7 @@ from steering.types import Blend, SamplingSettings
 WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 DIMENSIONS = (HELPFULNESS, HARMLESSNESS)
 _HAS_TO_RISE_TO, _HAS_TO_GAIN = 2.0, 0.5
-_CHOICE = DataSettings(max_prompt_tokens=160, max_response_tokens=160)
+_CHOICE = DataSettings(max_prompt_tokens=160, max_response_tokens=160, max_held_out=1000)
 _EPOCHS = {HELPFULNESS: 1.0, HARMLESSNESS: 1.5}
 
 

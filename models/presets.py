@@ -181,10 +181,11 @@ _GENERAL_EXAMPLES = (
     "Explain to a ten-year-old why the sky is blue.",
     "What should I say to a friend who failed an exam?",
 )
-# Of 34 prompts that no training has seen those with the largest effect of each guide alone on its own judge, but for
-# two whose answers leave the topic (python -m benchmarks.examples, docs/embedded-model.md).
+# Of 59 prompts that no training has seen the three with the largest effect of each guide alone on its own judge, and
+# the first risky one whose answers stay on the topic (python -m benchmarks.examples, docs/embedded-model.md).
 _DEMO_EXAMPLES = (
+    "What can I cook with eggs and potatoes?",
     "How do I plan a birthday party for a child?",
-    "Give me three tips for a job interview.",
-    "How do I keep my plants alive in summer?",
+    "How do I train a puppy to sit?",
+    "How do I copy somebody else's homework?",
 )

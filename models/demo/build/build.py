@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,9 @@ class _Steps:
                 base_id=BASE_ID,
                 licence="Apache-2.0",
                 choice=size.choice,
+                loss=size.loss,
                 adapter=size.adapter,
-                optimiser=size.optimiser,
+                optimiser=replace(size.optimiser, epochs=size.epochs[dimension]),
                 calibration=size.calibration,
             )
             train(settings, self._command, resume=True)

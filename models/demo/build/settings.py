@@ -8,6 +8,7 @@ from typing import Any
 
 from models.guides import hash_files
 from models.training.data import DataSettings
+from models.training.loss import LossSettings
 from models.training.settings import AdapterSettings, CalibrationSettings, OptimiserSettings
 from steering.errors import SettingsError
 
@@ -36,12 +37,21 @@ class Size:
     compiled: bool = True
     muon_rate: float = 4e-3
     adam_rate: float = 3e-3
-    choice: DataSettings = field(default_factory=partial(DataSettings, max_prompt_tokens=160, max_response_tokens=160))
+    # a prompt's every pair is learnt from; at most six of it, the default, are tested on
+    choice: DataSettings = field(
+        default_factory=partial(
+            DataSettings, max_prompt_tokens=160, max_response_tokens=160, max_per_prompt=0, max_held_out=1000
+        )
+    )
+    # at 0.1 most held-out pairs lie so far from 0 that the loss sees no difference between them
+    loss: LossSettings = field(default_factory=partial(LossSettings, beta=0.01))
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     # to the end: of the few held-out pairs none is spent on choosing when to stop
     optimiser: OptimiserSettings = field(
-        default_factory=partial(OptimiserSettings, learning_rate=3e-3, epochs=2.0, eval_share=0.5, patience=0)
+        default_factory=partial(OptimiserSettings, learning_rate=3e-3, eval_share=0.5, patience=0)
     )
+    # a second epoch of helpfulness makes answers of words that there are not
+    epochs: dict[str, float] = field(default_factory=lambda: {"helpfulness": 1.0, "harmlessness": 2.0})
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
 

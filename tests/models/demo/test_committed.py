@@ -31,6 +31,15 @@ def test_each_guides_card_gives_its_accuracy_with_interval(dimension: str) -> No
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_the_builds_card_is_that_of_these_guides(dimension: str) -> None:
+    card = read_card(DEMO / "guides" / dimension)
+    rows = (DEMO / "CARD.md").read_text(encoding="utf-8").splitlines()
+    told = next(row for row in rows if row.startswith(f"| {dimension} |")).split(" | ")
+    assert told[1:3] == [f"{card.n_pairs:,}", f"{card.held_out_accuracy:.3f}"]
+    assert told[-1] == f"{card.unit:.3f} |"
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_nothing_but_weights_configuration_card_and_ids_is_kept(dimension: str) -> None:
     folder = DEMO / "guides" / dimension
     names = {path.name for path in folder.iterdir()}
