@@ -137,10 +137,10 @@ def choose(
     held_out = rules.apply(read.held_out, reliability)
     if not read.held_out:
         held_out = [each for each in candidates if is_held_out(each.prompt_key, settings)]
-    held_out = rules.per_prompt(held_out, settings.max_held_out_per_prompt)
     seen_prompts = {each.prompt_key for each in held_out if seen.has(each)}
     report.n_seen_by_parent = sum(each.prompt_key in seen_prompts for each in held_out)
     held_out = [each for each in held_out if each.prompt_key not in seen_prompts]
+    held_out = rules.per_prompt(held_out, settings.max_held_out_per_prompt)
     # TRL's rows may have the same prompt in both files
     tested = {each.prompt_key for each in held_out}
     train = [each for each in candidates if each.prompt_key not in tested]

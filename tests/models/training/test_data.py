@@ -111,6 +111,16 @@ def test_how_many_of_a_prompt_are_tested_on_is_not_how_many_are_trained_on(has_t
     assert len(every.held_out) == 5 * len(tested)
 
 
+def test_a_prompt_that_the_parent_knows_by_one_pair_is_not_tested_on_whichever_pairs_the_cap_leaves() -> None:
+    rows = [preference("p", f"good {index}") for index in range(5)]
+    settings = replace(LOOSE, max_held_out_per_prompt=1)
+    for row in rows:
+        read = RowsRead(train=fill(), held_out=[*rows, preference("q")])
+        split = choose(read, RowsRead(), settings, lambda _: "", pairs_only=True, seen=Seen(ids=frozenset({row.id})))
+        assert [each.prompt_key for each in split.held_out] == [preference("q").prompt_key]
+        assert split.report.n_seen_by_parent == 5
+
+
 def test_an_annotator_has_no_more_than_the_cap_and_unnamed_rows_are_nobodys() -> None:
     rows = [preference(f"p{index}", annotator="ann" if index < 8 else "bob") for index in range(10)]
     split = chosen_of(rows, replace(LOOSE, max_per_annotator=3))
