@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,12 @@ from models.answers import ComparisonRequest
 from models.assembly import load_engine
 from models.demo.blocked import has_blocked_word
 from models.demo.build.pairs import prepare_pairs
+from models.demo.build.settings import SIZES
 from models.engine import Engine
 from models.guides import read_card
 from models.loading import fetch
 from models.options import EngineOptions
 from models.presets import Preset, load_preset
-from models.training.data import DataSettings
 from models.training.reward import RewardSettings, train_reward
 from models.training.reward_model import CARD_NAME, RewardModel, load_reward
 from models.training.rows import read_rows
@@ -53,7 +54,7 @@ from steering.types import Blend, SamplingSettings
 WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 DIMENSIONS = (HELPFULNESS, HARMLESSNESS)
 _HAS_TO_RISE_TO, _HAS_TO_GAIN = 2.0, 0.5
-_CHOICE = DataSettings(max_prompt_tokens=160, max_response_tokens=160, max_held_out=1000)
+_CHOICE = replace(SIZES["small"].choice, max_per_prompt=6)  # tested on the pairs that guides are tested on
 _EPOCHS = {HELPFULNESS: 1.0, HARMLESSNESS: 1.5}
 
 

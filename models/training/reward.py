@@ -183,10 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = vars(arguments)
-    names = (
-        *("max_prompt_tokens", "max_response_tokens", "max_per_prompt"),
-        *("held_out_share", "max_held_out", "max_held_out_per_prompt"),
-    )
+    names = [name for name in _HELP if hasattr(DataSettings, name)]
     try:
         choice = DataSettings(**{name: given.pop(name) for name in names}, seed=given["seed"])
         card = train_reward(RewardSettings(**{**given, "data": tuple(given["data"])}, choice=choice))
